@@ -1,0 +1,4 @@
+// Command mox is a complete mail server in one binary.
+package main
+
+func main() {}
