@@ -1,0 +1,84 @@
+# Everything a contributor runs. Needs Go 1.26, make, git and bash; `make test`
+# gets what else its tests use.
+
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+
+GO ?= go
+CACHE := $(CURDIR)/.cache
+LINT_VERSION := $(shell sed -n 's,.*golangci/golangci-lint/v2 \(v[0-9.]*\).*,\1,p' tools/go.mod | head -1)
+LINT := $(CACHE)/golangci-lint-$(LINT_VERSION)
+
+# Packages are tested with this limit, each. Tests themselves have smaller ones.
+TEST_TIMEOUT ?= 8m
+# Time for each fuzz target, in `make fuzz` and `make soak`.
+FUZZ_TIME ?= 10s
+SOAK_TIME ?= 10m
+# Arguments for `make run`, as in: make run ARGS="-dir /tmp/mail -pedantic"
+ARGS ?=
+
+.PHONY: build run test race check fmt vet lint cross fuzz soak bench gen clean
+
+# The server, as ./mox.
+build:
+	$(GO) build -trimpath -ldflags='-s -w' -o mox .
+
+# A mail server for trying things out, in the foreground.
+run: build
+	./mox localserve $(ARGS)
+
+# All tests, in random order.
+test:
+	scripts/install-test-deps.sh
+	$(GO) test -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+
+# All tests with the race detector, which needs cgo and a C compiler.
+race:
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout 30m ./...
+
+# What must hold of the code besides its tests.
+check: fmt vet lint cross
+
+fmt:
+	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if test -n "$$bad"; then echo "not formatted with gofmt:"; echo "$$bad"; exit 1; fi
+
+vet:
+	GOOS=linux $(GO) vet ./...
+	GOOS=windows $(GO) vet ./...
+	GOARCH=386 $(GO) vet ./...
+
+lint: $(LINT)
+	$(LINT) run --allow-serial-runners --timeout 10m ./...
+
+$(LINT): tools/go.mod
+	@echo "building golangci-lint $(LINT_VERSION), once"
+	mkdir -p $(CACHE)
+	cd tools && $(GO) build -trimpath -ldflags='-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# Binaries for other systems, in dist/.
+cross:
+	GOOS=windows GOARCH=amd64 $(GO) build -trimpath -ldflags='-s -w' -o dist/mox-windows-amd64.exe .
+	GOOS=darwin GOARCH=arm64 $(GO) build -trimpath -ldflags='-s -w' -o dist/mox-darwin-arm64 .
+	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags='-s -w' -o dist/mox-linux-arm64 .
+
+# Each fuzz target for a moment: that it runs, and holds for what is found at once.
+fuzz:
+	scripts/fuzz.sh $(FUZZ_TIME)
+
+# What takes hours: fuzzing, and the long forms of tests that look at MOX_SOAK.
+soak:
+	scripts/install-test-deps.sh
+	scripts/fuzz.sh $(SOAK_TIME)
+	MOX_SOAK=1 $(GO) test -count=1 -shuffle=on -timeout 6h ./...
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Files made from code: generated sources, then the annotated config.
+gen:
+	$(GO) generate ./...
+	$(GO) test ./config -run Golden -update
+
+clean:
+	rm -rf mox mox.exe dist
