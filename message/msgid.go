@@ -1,0 +1,93 @@
+package message
+
+import "strings"
+
+const (
+	// messageIDSizeMax bounds a Message-ID in bytes. Longer ones are left out:
+	// they could not be looked up.
+	messageIDSizeMax = 512
+
+	// messageIDsMax bounds the ids taken from one field. Of more, the last are
+	// taken, since they are the nearest ancestors.
+	messageIDsMax = 1000
+)
+
+// MessageIDs returns the ids in a Message-ID, References or In-Reply-To field,
+// in order, in a canonical form for comparing: without brackets, comments, white
+// space and needless quotes, ASCII letters in lower case. In a field without
+// brackets each word with an "@" counts.
+func MessageIDs(s string) []string {
+	var ids []string
+	found := false
+	for rest := s; ; {
+		i := strings.IndexByte(rest, '<')
+		if i < 0 {
+			break
+		}
+		rest = rest[i+1:]
+		end := strings.IndexAny(rest, "<>")
+		if end < 0 {
+			break
+		}
+		if rest[end] == '>' {
+			found = true
+			ids = appendMessageID(ids, rest[:end])
+			end++
+		}
+		rest = rest[end:]
+	}
+	if !found {
+		for w := range strings.FieldsSeq(s) {
+			if strings.IndexByte(w, '@') > 0 {
+				ids = appendMessageID(ids, strings.Trim(w, "<>,;"))
+			}
+		}
+	}
+	return ids
+}
+
+// appendMessageID adds the canonical form of id, unless nothing is left of it.
+func appendMessageID(ids []string, id string) []string {
+	if len(id) > 2*messageIDSizeMax {
+		return ids
+	}
+	id = canonicalMessageID(id)
+	if id == "" || len(id) > messageIDSizeMax {
+		return ids
+	}
+	if len(ids) == messageIDsMax {
+		copy(ids, ids[1:])
+		ids = ids[:len(ids)-1]
+	}
+	return append(ids, id)
+}
+
+func canonicalMessageID(id string) string {
+	left, right := "", ""
+	if i := strings.LastIndexByte(id, '@'); i >= 0 {
+		left, right = id[:i], id[i:]
+	} else {
+		left = id
+	}
+	if content, rest := quotedLocal(left); rest && isDotAtom(content) {
+		left = content
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r <= ' ' || r == 0x7f || r == '<' || r == '>':
+			return -1
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return r
+	}, strings.ToValidUTF8(left+right, "\uFFFD"))
+}
+
+// quotedLocal returns the content of s if the whole of it is a quoted-string.
+func quotedLocal(s string) (content string, ok bool) {
+	if s = trimSpace(s); len(s) < 2 || s[0] != '"' {
+		return "", false
+	}
+	content, rest := splitQuoted(s)
+	return content, rest == "" && s[len(s)-1] == '"'
+}
