@@ -1,0 +1,146 @@
+// Package config has the two configuration files: their settings with the
+// documentation of each, reading and writing them, checking them as a whole, and
+// the questions that are asked of them while the server runs.
+//
+// It opens no files: texts come in as bytes, certificates through an fs.FS.
+// Package config/live holds the current configuration of a server and changes
+// it; package system builds a server from it.
+//
+// There are only settings for what the program does. Names that other versions
+// know are refused like misspelled ones.
+package config
+
+import (
+	"crypto/tls"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/mjl-/mox/dns"
+)
+
+// Config is a configuration that was checked, with what is asked of it worked
+// out. It is immutable and safe for concurrent use.
+type Config struct {
+	// The files as read. Not to be changed: maps are shared.
+	Static  Static
+	Dynamic Dynamic
+
+	Hostname  dns.Domain
+	Endpoints []Endpoint // By listener, then service, then address.
+
+	hostnames    map[dns.Domain]bool // Of the server and its listeners.
+	domains      map[dns.Domain]domain
+	destinations map[string]destination // By canonical address, see addressKey.
+	aliases      map[string]alias       // Likewise.
+}
+
+// Service is what runs at an endpoint.
+type Service string
+
+// The services. The names are used in logs and metrics.
+const (
+	ServiceSMTP    Service = "smtp"
+	ServiceIMAP    Service = "imap"
+	ServiceIMAPS   Service = "imaps"
+	ServiceMetrics Service = "metrics"
+)
+
+// Endpoint is an address to listen on.
+type Endpoint struct {
+	Listener string // Its name in mox.conf.
+	Service  Service
+	Addr     netip.AddrPort
+	Hostname dns.Domain // For greetings and the like.
+
+	// TLS is what mox.conf has for the listener, nil if it has nothing. For
+	// ServiceIMAPS it is set and connections begin with it; for the others it is
+	// for STARTTLS.
+	TLS *TLSFiles
+
+	MaxMessageSize   int64 // ServiceSMTP: in bytes.
+	PlainLogins      bool  // ServiceIMAP: passwords are taken without TLS.
+	StartTLSDisabled bool  // ServiceSMTP: NoSTARTTLS.
+}
+
+// TLSFiles is the checked TLS section of a listener.
+type TLSFiles struct {
+	Certificates []tls.Certificate // Empty if the configuration was checked without its files.
+	MinVersion   uint16
+}
+
+// Load parses and checks both files. The error, if any, is Problems, all that
+// could be found. Files is as for Check.
+func Load(static, dynamic []byte, files fs.FS) (*Config, error) {
+	s, staticLines, staticProblems := parse[Static](StaticName, static)
+	d, dynamicLines, dynamicProblems := parse[Dynamic](DynamicName, dynamic)
+	problems := slices.Concat(staticProblems, dynamicProblems)
+	if problems.malformed() {
+		return nil, problems.err()
+	}
+	c, checked := check(s, d, files)
+	checked.locate(StaticName, staticLines)
+	checked.locate(DynamicName, dynamicLines)
+	problems = append(problems, checked...)
+	if err := problems.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Accounts returns the names of all accounts, sorted.
+func (c *Config) Accounts() []string {
+	return slices.Sorted(maps.Keys(c.Dynamic.Accounts))
+}
+
+// QuotaSize returns the limit for all messages of an account together, in bytes;
+// zero is no limit.
+func (c *Config) QuotaSize(account string) int64 {
+	quota := c.Dynamic.Accounts[account].QuotaMessageSize
+	if quota == 0 {
+		quota = c.Static.QuotaMessageSize
+	}
+	return max(0, quota)
+}
+
+// LoginDisabled returns the reason why nobody can log in to an account, empty if
+// it is open or doesn't exist.
+func (c *Config) LoginDisabled(account string) string {
+	return c.Dynamic.Accounts[account].LoginDisabled
+}
+
+// MailboxUse is a mailbox that new accounts have, with its special use of RFC
+// 6154, as "Sent", or empty.
+type MailboxUse struct {
+	Name string
+	Use  string
+}
+
+// InitialMailboxes returns the mailboxes of new accounts besides Inbox.
+func (c *Config) InitialMailboxes() []MailboxUse {
+	initial := c.Static.InitialMailboxes
+	uses := initial.uses()
+	if len(uses) == 0 && len(initial.Regular) == 0 {
+		uses = InitialMailboxes{SpecialUse: SpecialUse{"Sent", "Archive", "Trash", "Drafts", "Junk"}}.uses()
+	}
+	for _, name := range initial.Regular {
+		uses = append(uses, MailboxUse{Name: name})
+	}
+	return uses
+}
+
+func (m InitialMailboxes) uses() (uses []MailboxUse) {
+	for _, u := range []MailboxUse{
+		{m.SpecialUse.Sent, "Sent"},
+		{m.SpecialUse.Archive, "Archive"},
+		{m.SpecialUse.Trash, "Trash"},
+		{m.SpecialUse.Draft, "Drafts"},
+		{m.SpecialUse.Junk, "Junk"},
+	} {
+		if u.Name != "" {
+			uses = append(uses, u)
+		}
+	}
+	return uses
+}

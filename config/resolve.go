@@ -1,0 +1,189 @@
+package config
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/smtp"
+	"golang.org/x/text/unicode/norm"
+)
+
+var (
+	// ErrNoDomain means mail for the domain is not taken here. The caller should
+	// refuse it for good, or send it on if it comes from a user.
+	ErrNoDomain = errors.New("not a domain of this server")
+
+	// ErrNoAddress means the domain is ours and the address doesn't exist. The
+	// caller should refuse it for good.
+	ErrNoAddress = errors.New("no such address")
+
+	// ErrDomainDisabled means the domain takes no mail for now. The caller should
+	// have the sender try later.
+	ErrDomainDisabled = errors.New("domain is disabled")
+)
+
+// Target is where mail for an address goes.
+type Target struct {
+	// Canonical is the address as others see it in headers like Delivered-To: of
+	// two spellings that reach the same mailbox there is one. For a catchall it
+	// is the address asked for, in canonical form.
+	Canonical smtp.Address
+
+	Account string // Empty for an alias.
+	Mailbox string // Never empty with an account.
+
+	CatchAll   bool // No address of its own, its domain takes all.
+	Postmaster bool // Taken because every domain must have a postmaster.
+
+	Refuse *smtp.Error // Mail is to be refused with this, nil if not.
+
+	Alias      bool
+	Members    []Target // Of an alias; each has an account.
+	PostPublic bool     // Of an alias: anyone may send to it, otherwise only members.
+}
+
+// IsMember tells whether an address is one of those an alias stands for.
+func (t Target) IsMember(canonical smtp.Address) bool {
+	return slices.ContainsFunc(t.Members, func(m Target) bool { return m.Canonical == canonical })
+}
+
+type domain struct {
+	disabled      bool
+	caseSensitive bool
+	separators    []string
+}
+
+type destination struct {
+	account string
+	mailbox string
+	address string // As configured.
+	refuse  *smtp.Error
+}
+
+type alias struct {
+	address    string         // As configured.
+	members    []smtp.Address // In canonical form; each has a destination.
+	postPublic bool
+}
+
+// addressKey returns the key of an address in lookup tables. The localpart must
+// be in canonical form; it is empty for the catchall address.
+func addressKey(canonical smtp.Address) string {
+	return string(canonical.Localpart) + "@" + canonical.Domain.ASCII
+}
+
+func catchall(d dns.Domain) string {
+	return addressKey(smtp.Address{Domain: d})
+}
+
+// fold returns the form in which localparts of the domain are compared.
+func (d domain) fold(l smtp.Localpart) smtp.Localpart {
+	s := norm.NFC.String(string(l))
+	if !d.caseSensitive {
+		s = strings.ToLower(s)
+	}
+	return smtp.Localpart(s)
+}
+
+// canonical folds and cuts off what comes with the first separator, unless
+// nothing would be left.
+func (d domain) canonical(l smtp.Localpart) smtp.Localpart {
+	s := string(d.fold(l))
+	cut := len(s)
+	for _, separator := range d.separators {
+		if i := strings.Index(s, separator); i > 0 && i < cut {
+			cut = i
+		}
+	}
+	return smtp.Localpart(s[:cut])
+}
+
+// Canonical returns the form of an address that is the same for all spellings
+// that reach the same mailbox. Localparts of other servers are left alone.
+func (c *Config) Canonical(a smtp.Address) smtp.Address {
+	if d, ok := c.domains[a.Domain]; ok {
+		a.Localpart = d.canonical(a.Localpart)
+	}
+	return a
+}
+
+// IsLocal tells whether d is a domain with accounts, disabled or not.
+func (c *Config) IsLocal(d dns.Domain) bool {
+	_, ok := c.domains[d]
+	return ok
+}
+
+// Resolve returns where mail for a recipient goes. The error is ErrNoDomain,
+// ErrNoAddress or ErrDomainDisabled.
+func (c *Config) Resolve(path smtp.Path) (Target, error) {
+	address := smtp.Address{Localpart: path.Localpart, Domain: path.IPDomain.Domain}
+	postmaster := strings.EqualFold(string(path.Localpart), "postmaster")
+	if postmaster && path.IPDomain.IsZero() {
+		address.Domain = c.Hostname
+		return c.postmaster(address), nil
+	}
+	d, ok := c.domains[address.Domain]
+	if path.IPDomain.IsIP() || !ok {
+		if postmaster && c.hostnames[address.Domain] {
+			return c.postmaster(address), nil
+		}
+		return Target{}, ErrNoDomain
+	}
+	if d.disabled {
+		return Target{}, ErrDomainDisabled
+	}
+	address.Localpart = d.canonical(address.Localpart)
+	key := addressKey(address)
+	if dest, ok := c.destinations[key]; ok {
+		return dest.target(address), nil
+	}
+	if a, ok := c.aliases[key]; ok {
+		return c.aliasTarget(address, a), nil
+	}
+	if postmaster || strings.EqualFold(string(address.Localpart), "postmaster") {
+		return c.postmaster(address), nil
+	}
+	if dest, ok := c.destinations[catchall(address.Domain)]; ok {
+		t := dest.target(address)
+		t.CatchAll = true
+		return t, nil
+	}
+	return Target{}, ErrNoAddress
+}
+
+func (c *Config) postmaster(address smtp.Address) Target {
+	address.Localpart = "postmaster"
+	p := c.Static.Postmaster
+	return Target{Canonical: address, Account: p.Account, Mailbox: p.Mailbox, Postmaster: true}
+}
+
+func (d destination) target(address smtp.Address) Target {
+	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse}
+}
+
+func (c *Config) aliasTarget(address smtp.Address, a alias) Target {
+	t := Target{Canonical: address, Alias: true, PostPublic: a.postPublic}
+	for _, member := range a.members {
+		t.Members = append(t.Members, c.destinations[addressKey(member)].target(member))
+	}
+	return t
+}
+
+// Login returns the account that logs in with an address: one of its own, in any
+// spelling, with a separator, or under its catchall. The error is ErrNoDomain or
+// ErrNoAddress. A disabled domain or account doesn't matter here.
+func (c *Config) Login(address smtp.Address) (account string, canonical smtp.Address, err error) {
+	d, ok := c.domains[address.Domain]
+	if !ok {
+		return "", smtp.Address{}, ErrNoDomain
+	}
+	address.Localpart = d.canonical(address.Localpart)
+	for _, key := range []string{addressKey(address), catchall(address.Domain)} {
+		if dest, ok := c.destinations[key]; ok {
+			return dest.account, address, nil
+		}
+	}
+	return "", smtp.Address{}, ErrNoAddress
+}
