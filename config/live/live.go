@@ -1,0 +1,210 @@
+// Package live holds the configuration of a running server: read from its two
+// files, given out as an immutable snapshot, and changed as a whole.
+//
+// It doesn't know what settings mean; package config does. Package system opens
+// it; servers take a snapshot per command, and admin changes it.
+package live
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mjl-/mox/atomicfile"
+	"github.com/mjl-/mox/config"
+)
+
+const (
+	// earlierDir is below the directory of the files.
+	earlierDir = "earlier"
+
+	// earlierMax is how many earlier versions of domains.conf are kept. An
+	// operator looks for the last few.
+	earlierMax = 20
+
+	// earlierTime sorts, and fits in file names of all systems.
+	earlierTime = "20060102T150405.000000000Z"
+)
+
+// ErrEdited means that domains.conf was changed by something else since it was
+// read. The caller should Reload, so that neither change is lost, and then try
+// again.
+var ErrEdited = errors.New(config.DynamicName + " was edited, and not reloaded since")
+
+// Config is the configuration of one server. It is safe for concurrent use.
+type Config struct {
+	path    string // Of mox.conf.
+	keys    fs.FS  // Nil if keys are not loaded.
+	current atomic.Pointer[config.Config]
+
+	mu   sync.Mutex // Serialises changes.
+	text []byte     // Of domains.conf, as read or written last.
+}
+
+// Options are for Open.
+type Options struct {
+	// WithoutKeys leaves the files of TLS keys and certificates alone: for commands
+	// that listen on nothing.
+	WithoutKeys bool
+}
+
+// Open reads mox.conf at path, and domains.conf beside it. If they have mistakes
+// the error is, or wraps, config.Problems.
+func Open(path string, opts Options) (*Config, error) {
+	c := &Config{path: path}
+	if !opts.WithoutKeys {
+		c.keys = keyFiles{filepath.Dir(path)}
+	}
+	text, err := os.ReadFile(c.dynamicPath())
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	next, err := c.load(text)
+	if err != nil {
+		return nil, err
+	}
+	c.text = text
+	c.current.Store(next)
+	return c, nil
+}
+
+// Current returns the configuration that holds now. It doesn't change; what
+// takes it for one command keeps it to its end.
+func (c *Config) Current() *config.Config { return c.current.Load() }
+
+// DataDir returns the data directory, absolute or relative to the working
+// directory.
+func (c *Config) DataDir() string {
+	dir := filepath.FromSlash(c.Current().Static.DataDir)
+	if filepath.IsAbs(dir) {
+		return dir
+	}
+	return filepath.Join(filepath.Dir(c.path), dir)
+}
+
+// Reload reads domains.conf again and makes it current. If it has mistakes,
+// those are returned and nothing changes. Changes in mox.conf have no effect
+// until the next start, but are checked together with it.
+func (c *Config) Reload() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text, err := os.ReadFile(c.dynamicPath())
+	if err != nil {
+		return fmt.Errorf("reading configuration: %w", err)
+	}
+	dynamic, err := config.ParseDynamic(text)
+	if err != nil {
+		return fmt.Errorf("reloading configuration: %w", err)
+	}
+	next, err := config.Check(c.Current().Static, dynamic, c.keys)
+	if err != nil {
+		return fmt.Errorf("reloading configuration: %w", err)
+	}
+	c.text = text
+	c.current.Store(next)
+	return nil
+}
+
+// Update changes domains.conf: fn changes a copy of it, which is checked, written
+// and then made current. If fn fails, the result has mistakes (config.Problems),
+// or writing fails, nothing changes. The version replaced is kept beside it.
+//
+// Comments in the file are lost: what is written comes from the settings alone.
+func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	onDisk, err := os.ReadFile(c.dynamicPath())
+	if err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	if !bytes.Equal(onDisk, c.text) {
+		return ErrEdited
+	}
+	dynamic, err := config.ParseDynamic(c.text) // A copy that shares nothing.
+	if err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	if err := fn(&dynamic); err != nil {
+		return err
+	}
+	text, err := config.FormatDynamic(dynamic)
+	if err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	next, err := config.Check(c.Current().Static, dynamic, c.keys)
+	if err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	if err := c.write(text, time.Now()); err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	c.text = text
+	c.current.Store(next)
+	return nil
+}
+
+func (c *Config) dynamicPath() string {
+	return filepath.Join(filepath.Dir(c.path), config.DynamicName)
+}
+
+func (c *Config) load(dynamic []byte) (*config.Config, error) {
+	static, err := os.ReadFile(c.path)
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	next, err := config.Load(static, dynamic, c.keys)
+	if err != nil {
+		return nil, fmt.Errorf("checking configuration %s:\n%w", c.path, err)
+	}
+	return next, nil
+}
+
+// write replaces domains.conf and drops the oldest of its earlier versions.
+func (c *Config) write(text []byte, now time.Time) error {
+	dir := filepath.Join(filepath.Dir(c.path), earlierDir)
+	if err := atomicfile.MkdirAll(dir, 0o750); err != nil {
+		return err
+	}
+	earlier := filepath.Join(dir, config.DynamicName+"."+now.UTC().Format(earlierTime))
+	if err := atomicfile.WriteFileKeep(c.dynamicPath(), earlier, text, 0o640); err != nil {
+		return err
+	}
+	names, err := filepath.Glob(filepath.Join(dir, config.DynamicName+".*Z"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names[:max(0, len(names)-earlierMax)] {
+		// The new version is in place; what stays too long does no harm.
+		_ = os.Remove(name)
+	}
+	return nil
+}
+
+// keyFiles gives files by their names in the configuration. Other than fs.FS
+// asks for, names can be absolute or go up: config.Check says so.
+type keyFiles struct{ dir string }
+
+// Open opens a file for reading.
+func (k keyFiles) Open(name string) (fs.File, error) {
+	name = filepath.FromSlash(name)
+	if !filepath.IsAbs(name) {
+		name = filepath.Join(k.dir, name)
+	}
+	if strings.HasSuffix(name, string(filepath.Separator)) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	return os.Open(name)
+}
