@@ -237,7 +237,7 @@ func (p *addressParser) domain() string {
 
 // angle reads an address in angle brackets with an optional route.
 func (p *addressParser) angle(name string) {
-	p.rest = p.rest[1:]
+	p.rest = strings.TrimLeft(p.rest, "<")
 	a := Address{Name: name}
 	if p.skip(); p.peek() == '@' {
 		if i := strings.IndexAny(p.rest, ":>"); i >= 0 && p.rest[i] == ':' {
@@ -287,7 +287,11 @@ func (p *addressParser) nameOnly() {
 	switch len(words) {
 	case 0:
 	case 1:
-		p.add(Address{Mailbox: localpart(words)})
+		if !words[0].quoted {
+			p.add(Address{Mailbox: words[0].text})
+			return
+		}
+		fallthrough
 	default:
 		p.add(Address{Name: p.phrase(words)})
 	}

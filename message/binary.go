@@ -134,7 +134,7 @@ func ParsePart(b []byte) (Part, error) {
 	if len(b) == 0 || b[0] != binaryVersion {
 		return Part{}, fmt.Errorf("%w: unknown version", ErrStructure)
 	}
-	d := binaryReader{rest: string(b[1:])}
+	d := binaryReader{rest: string(b[1:]), parts: 1}
 	var p Part
 	d.part(&p, 0, 1<<62, 0)
 	if d.bad || d.rest != "" {
@@ -185,6 +185,15 @@ func (d *binaryReader) count(size int) int {
 	return int(d.int(int64(len(d.rest) / size)))
 }
 
+// some is count for a list that is left out when it is empty.
+func (d *binaryReader) some(size int) int {
+	n := d.count(size)
+	if n == 0 {
+		d.fail()
+	}
+	return n
+}
+
 func (d *binaryReader) string() string {
 	n := d.count(1)
 	n = min(n, len(d.rest))
@@ -206,9 +215,8 @@ func (d *binaryReader) optional(has bool) string {
 
 // part reads a part that must lie within [base,end) of the message.
 func (d *binaryReader) part(p *Part, base, end int64, depth int) {
-	d.parts++
 	flags := d.number()
-	if d.bad || flags > hasAll || depth > depthMax || d.parts > partsMax {
+	if d.bad || flags > hasAll || depth > depthMax {
 		d.fail()
 		return
 	}
@@ -231,7 +239,7 @@ func (d *binaryReader) part(p *Part, base, end int64, depth int) {
 		p.DispositionParams = d.params()
 	}
 	if flags&hasLanguage != 0 {
-		p.Language = make([]string, d.count(1))
+		p.Language = make([]string, d.some(1))
 		for i := range p.Language {
 			p.Language[i] = d.string()
 		}
@@ -243,13 +251,24 @@ func (d *binaryReader) part(p *Part, base, end int64, depth int) {
 	d.children(p, flags, depth)
 }
 
+// room returns n if that many more parts are within limits. It fails if not, or
+// for no parts.
+func (d *binaryReader) room(n int) int {
+	if d.bad || n == 0 || d.parts+n > partsMax {
+		d.fail()
+		return 0
+	}
+	d.parts += n
+	return n
+}
+
 // partSizeMin is the least number of bytes of a part in binary form.
 const partSizeMin = 6
 
 // children reads the parts in the body of p.
 func (d *binaryReader) children(p *Part, flags uint64, depth int) {
 	if flags&hasParts != 0 {
-		p.Parts = make([]Part, min(d.count(partSizeMin), partsMax))
+		p.Parts = make([]Part, d.room(d.count(partSizeMin)))
 		start := p.BodyOffset
 		for i := range p.Parts {
 			if d.bad {
@@ -263,7 +282,7 @@ func (d *binaryReader) children(p *Part, flags uint64, depth int) {
 			start = c.EndOffset
 		}
 	}
-	if flags&hasMessage != 0 && !d.bad {
+	if flags&hasMessage != 0 && d.room(1) == 1 {
 		p.Message = &Part{}
 		d.part(p.Message, p.HeaderOffset, p.EndOffset, depth+1)
 		if p.Message.HeaderOffset < p.BodyOffset {
@@ -273,7 +292,7 @@ func (d *binaryReader) children(p *Part, flags uint64, depth int) {
 }
 
 func (d *binaryReader) params() []Param {
-	params := make([]Param, d.count(2))
+	params := make([]Param, d.some(2))
 	for i := range params {
 		params[i] = Param{d.string(), d.string()}
 	}

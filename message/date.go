@@ -31,7 +31,7 @@ func ParseDate(s string) (time.Time, error) {
 	return d.time()
 }
 
-// dateWords splits a date, leaving out comments.
+// dateWords splits a date, leaving out comments, and white space around colons.
 func dateWords(s string) []string {
 	var b strings.Builder
 	for {
@@ -44,7 +44,11 @@ func dateWords(s string) []string {
 		_, s = splitComment(s[i:])
 	}
 	b.WriteString(s)
-	return strings.FieldsFunc(b.String(), func(r rune) bool {
+	clock := strings.Split(b.String(), ":")
+	for i := range clock {
+		clock[i] = trimSpace(clock[i])
+	}
+	return strings.FieldsFunc(strings.Join(clock, ":"), func(r rune) bool {
 		return r == ' ' || r == ',' || r == '\t' || r == '\r' || r == '\n'
 	})
 }

@@ -282,10 +282,12 @@ func (p *parser) envelopeField(part *Part, f field, value string) {
 // addresses adds the addresses in value to list, as far as limits allow.
 func (p *parser) addresses(list []Address, value string) []Address {
 	have := len(list)
-	list = appendAddresses(list, value, addressesMax-have)
-	if !p.keep(addressCost * (len(list) - have)) {
-		return list[:have:have]
+	most := min(addressesMax-have, p.budget/addressCost)
+	list = appendAddresses(list, value, most)
+	if len(list)-have >= most-1 {
+		p.oddity("structure too large")
 	}
+	p.budget -= addressCost * (len(list) - have)
 	return list
 }
 
