@@ -1,0 +1,81 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mjl-/mox/atomicfile"
+)
+
+// cleanRetry is how long the cleaner waits after an error.
+const cleanRetry = 10 * time.Second
+
+// cleanLoop removes segments of the journal that nobody needs any more.
+func (d *Dir) cleanLoop() {
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-d.clean:
+		case <-retry:
+		case <-d.stop:
+			return
+		}
+		retry = nil
+		if err := d.cleanSegments(); err != nil {
+			d.log.Error("removing journal segments", "err", err)
+			retry = time.After(cleanRetry)
+		}
+	}
+}
+
+// cleanSegments removes the segments whose records are all applied, after
+// making sure that the accounts' files and directories are on disk: they were
+// written without syncing (journal.md, rule 6).
+func (d *Dir) cleanSegments() error {
+	through := d.tracker.through(d.journal.Head())
+	removable := false
+	for _, s := range d.journal.Segments() {
+		removable = removable || !s.Current && s.Last > 0 && s.Last <= through
+	}
+	if !removable {
+		return nil
+	}
+	if err := d.syncFiles(); err != nil {
+		return err
+	}
+	if err := d.faults.Hit(FaultCleanSynced); err != nil {
+		return err
+	}
+	if _, err := d.journal.RemoveThrough(through); err != nil {
+		return fmt.Errorf("removing segments: %w", err)
+	}
+	return nil
+}
+
+// syncFiles makes all files of the accounts durable: by one call for the file
+// system where that reports errors, else it has been done at each apply.
+func (d *Dir) syncFiles() error {
+	if d.fs == nil {
+		return nil
+	}
+	if err := d.fs.Sync(); err != nil {
+		return fmt.Errorf("syncing account files: %w", err)
+	}
+	return nil
+}
+
+// openFS opens the file system of the accounts for syncing as a whole.
+func (d *Dir) openFS() error {
+	fs, err := atomicfile.OpenFS(d.accountDir(""))
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	d.fs = fs
+	return nil
+}
+
+// pinned says whether segments wait for accounts that have not applied theirs.
+func (d *Dir) pinned() bool { return len(d.journal.Segments()) > 1 }

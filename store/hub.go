@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// ChangeKind says what a Change is about.
+type ChangeKind uint8
+
+// The kinds of changes.
+const (
+	MessageAdded   ChangeKind = iota + 1
+	MessageRemoved            // Of a message.
+	FlagsChanged              // Of a message; ModSeq too.
+	MailboxAdded
+	MailboxRemoved
+	MailboxRenamed
+	MailboxChanged // Subscription, special use, or keywords.
+)
+
+// change is a change as the writer makes it.
+type change struct {
+	kind      ChangeKind
+	mailboxID int64
+	entry     Entry    // For message kinds.
+	more      []string // Keywords of the message without a bit.
+	mailbox   *Mailbox // For mailbox kinds.
+	oldName   string
+}
+
+// commit is what one function of a transaction changed.
+type commit struct {
+	modSeq  int64
+	origin  *Watch // Nil for deliveries.
+	changes []change
+}
+
+// hub distributes the changes of one account: to the dense arrays, and to the
+// sessions' lists. Publishing never waits for a session.
+type hub struct {
+	a *Account
+
+	mu        sync.Mutex
+	published int64 // ModSeq of the last commit that is on disk and distributed.
+	waiting   []chan struct{}
+	watches   map[*Watch]struct{}
+	arrays    map[int64]*array
+	closed    bool
+}
+
+// arraysKept is how many arrays without users are kept for the next session.
+const arraysKept = 8
+
+func newHub(a *Account) *hub {
+	return &hub{a: a, watches: map[*Watch]struct{}{}, arrays: map[int64]*array{}}
+}
+
+// setPublished sets the ModSeq up to which all is on disk.
+func (h *hub) setPublished(modSeq int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.advance(modSeq)
+}
+
+// advance sets published and wakes who waits for it. h.mu is held.
+func (h *hub) advance(modSeq int64) {
+	h.published = max(h.published, modSeq)
+	for _, ch := range h.waiting {
+		close(ch)
+	}
+	h.waiting = nil
+}
+
+// isPublished says whether a commit with a ModSeq is on disk and distributed.
+func (h *hub) isPublished(modSeq int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.published >= modSeq
+}
+
+// waitPublished waits until a commit with a ModSeq is on disk and distributed.
+func (h *hub) waitPublished(ctx context.Context, modSeq int64) error {
+	for {
+		h.mu.Lock()
+		if h.published >= modSeq {
+			h.mu.Unlock()
+			return nil
+		}
+		if h.closed {
+			h.mu.Unlock()
+			return ErrClosed
+		}
+		ch := make(chan struct{})
+		h.waiting = append(h.waiting, ch)
+		h.mu.Unlock()
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// publish distributes commits that are on disk, in their order.
+func (h *hub) publish(commits []*commit, modSeq int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range commits {
+		h.distribute(c)
+	}
+	h.advance(modSeq)
+}
+
+// distribute gives one commit to arrays and sessions. h.mu is held.
+func (h *hub) distribute(c *commit) {
+	for start := 0; start < len(c.changes); {
+		end := start + 1
+		for end < len(c.changes) && c.changes[end].mailboxID == c.changes[start].mailboxID {
+			end++
+		}
+		part := c.changes[start:end]
+		if r := h.arrays[part[0].mailboxID]; r != nil {
+			select {
+			case <-r.ready:
+				r.apply(part)
+			default:
+				r.buffer = append(r.buffer, &commit{c.modSeq, c.origin, part})
+			}
+		}
+		for w := range h.watches {
+			w.take(c, part)
+		}
+		start = end
+	}
+}
+
+// array returns the loaded array of a mailbox, counted as used by one more.
+func (h *hub) array(ctx context.Context, mailboxID int64) (*array, error) {
+	h.mu.Lock()
+	r := h.arrays[mailboxID]
+	load := r == nil
+	if load {
+		r = &array{mailboxID: mailboxID, ready: make(chan struct{})}
+		h.arrays[mailboxID] = r
+	}
+	r.users++
+	h.mu.Unlock()
+	if load {
+		h.load(ctx, r)
+	}
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		h.drop(r)
+		return nil, ctx.Err()
+	}
+	if r.err != nil {
+		h.drop(r)
+		return nil, r.err
+	}
+	return r, nil
+}
+
+// load fills a registered array: what is published meanwhile is buffered, and
+// what the snapshot has already is dropped.
+func (h *hub) load(ctx context.Context, r *array) {
+	modSeq, err := r.load(ctx, h.a)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.err = err
+	if err != nil && h.arrays[r.mailboxID] == r {
+		delete(h.arrays, r.mailboxID)
+	}
+	for _, c := range r.buffer {
+		if c.modSeq > modSeq && err == nil {
+			r.apply(c.changes)
+		}
+	}
+	r.buffer = nil
+	close(r.ready)
+}
+
+// drop says that an array has one user less. Some without users are kept.
+func (h *hub) drop(r *array) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.users--
+	if r.users > 0 {
+		return
+	}
+	r.forget()
+	unused := 0
+	for _, o := range h.arrays {
+		if o.users == 0 {
+			unused++
+		}
+	}
+	if unused > arraysKept && h.arrays[r.mailboxID] == r {
+		delete(h.arrays, r.mailboxID)
+	}
+}
+
+// reload replaces all arrays after the database was opened anew: it may hold
+// more or less than was published. Sessions resynchronise by comparing.
+func (h *hub) reload(ctx context.Context) error {
+	h.mu.Lock()
+	arrays := h.arrays
+	h.arrays = map[int64]*array{}
+	var watches []*Watch
+	for w := range h.watches {
+		watches = append(watches, w)
+	}
+	h.mu.Unlock()
+	for _, r := range arrays {
+		if r.users == 0 {
+			continue
+		}
+		if _, err := r.load(ctx, h.a); err != nil {
+			return err
+		}
+		h.mu.Lock()
+		h.arrays[r.mailboxID] = r
+		h.mu.Unlock()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range watches {
+		w.overflow = true
+		w.signal()
+	}
+	return nil
+}
+
+// erasable returns those of rows that no session can still ask for: a session
+// that has not been told of the removal of a message may read it.
+func (h *hub) erasable(rows []Erase) []Erase {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	oldest := int64(0)
+	for w := range h.watches {
+		if w.firstRemoved > 0 && (oldest == 0 || w.firstRemoved < oldest) {
+			oldest = w.firstRemoved
+		}
+	}
+	if oldest == 0 {
+		return rows
+	}
+	return slices.DeleteFunc(rows, func(e Erase) bool { return e.ModSeq >= oldest })
+}
+
+// close ends waiting; sessions notice by their own.
+func (h *hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.advance(h.published)
+}

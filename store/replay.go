@@ -1,0 +1,322 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mjl-/mox/atomicfile"
+	"github.com/mjl-/mox/journal"
+)
+
+// asideDir and failedDir, in the journal's directory, keep records apart: those
+// of accounts that could not apply them in time, and those that nobody can apply.
+const (
+	asideDir  = "aside"
+	failedDir = "failed"
+)
+
+// replay is the state of visiting the journal at start.
+type replay struct {
+	d        *Dir
+	accounts map[string]*Account // Nil: there is no such account.
+	items    []replayItem
+	aside    map[asideKey]bool // Records that were put aside, and may be in the journal too.
+}
+
+// replayItem is an item whose account is known.
+type replayItem struct {
+	a  *Account
+	it *item
+}
+
+// openJournal opens the journal, visits every record in it, and hands those not
+// yet applied to their accounts (journal.md, rule 7).
+func (d *Dir) openJournal(ctx context.Context) error {
+	j, err := journal.Open(filepath.Join(d.opts.Dir, "journal"), journal.Options{
+		SegmentSize: d.opts.SegmentSize, Faults: d.faults, Rand: d.opts.Rand, Durable: d.durable,
+		Observe: func(e journal.Event) {
+			d.observe(Event{Kind: "batch", Records: e.Records, Bytes: e.Bytes, Took: e.Took, Err: e.Err})
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("opening journal: %w", err)
+	}
+	d.journal = j
+	for _, sub := range []string{asideDir, failedDir} {
+		if err := atomicfile.MkdirAll(filepath.Join(d.opts.Dir, "journal", sub), 0o750); err != nil {
+			return err
+		}
+	}
+	r := &replay{d: d, accounts: map[string]*Account{}, aside: map[asideKey]bool{}}
+	defer r.close()
+	if err := r.loadAside(ctx); err != nil {
+		return err
+	}
+	if err := j.Entries(func(e *journal.Entry) error { return r.visit(ctx, e) }); err != nil {
+		return fmt.Errorf("visiting journal: %w", err)
+	}
+	for _, a := range r.accounts {
+		if a != nil && a.watermark.journal == j.ID() {
+			j.Floor(a.watermark.seq)
+		}
+	}
+	if err := j.Start(); err != nil {
+		return fmt.Errorf("starting journal: %w", err)
+	}
+	for _, ri := range r.items {
+		ri.a.push(ri.it)
+	}
+	return nil
+}
+
+// close gives back the accounts; those with items stay open by themselves.
+func (r *replay) close() {
+	for _, a := range r.accounts {
+		if a == nil {
+			continue
+		}
+		if err := a.Close(); err != nil {
+			r.d.log.Error("closing account after replay", "account", a.name, "err", err)
+		}
+	}
+}
+
+// account returns an open account by name, nil if there is none.
+func (r *replay) account(ctx context.Context, name string) (*Account, error) {
+	if a, ok := r.accounts[name]; ok {
+		return a, nil
+	}
+	a, err := r.d.Account(ctx, name)
+	if err != nil && !errors.Is(err, ErrNoAccount) {
+		return nil, fmt.Errorf("opening account %q for replay: %w", name, err)
+	}
+	r.accounts[name] = a
+	return a, nil
+}
+
+// visit deals with one record of the journal. Its accounts either verify what
+// they have applied or get it as an item.
+func (r *replay) visit(ctx context.Context, e *journal.Entry) error {
+	rec, err := decodeRecord(e)
+	if err != nil {
+		return r.d.keepFailed(e.Seq, "unreadable", 0, e.Data, e.Files, err)
+	}
+	n := 0
+	for _, name := range rec.accountsOf() {
+		if only := r.d.opts.only; only != "" && only != name {
+			continue
+		}
+		pending, err := r.visitAccount(ctx, e, rec, name)
+		if err != nil {
+			return err
+		}
+		if pending {
+			n++
+		}
+	}
+	rec.left.Store(int32(n))
+	if n > 1 {
+		rec.shared.users.Store(int32(n))
+	}
+	if n > 0 {
+		r.d.backlog.add(rec.size)
+	}
+	r.d.tracker.push(e.Seq, n)
+	return nil
+}
+
+// visitAccount deals with one account of a record, and reports whether the
+// account has still to apply it.
+func (r *replay) visitAccount(ctx context.Context, e *journal.Entry, rec *record, name string) (bool, error) {
+	it := &item{rec: rec, seq: e.Seq, appended: time.Now()}
+	var id string
+	for i := range rec.rcpts {
+		if rec.rcpts[i].account == name {
+			it.rcpts = append(it.rcpts, &rec.rcpts[i])
+			id = rec.rcpts[i].accountID
+		}
+	}
+	a, err := r.account(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	if a == nil || a.id != id {
+		return false, r.d.strayRecord(e, id, name)
+	}
+	a.raiseID(it.lastID())
+	if r.aside[asideKey{id, e.Seq}] {
+		return false, nil
+	}
+	if e.Seq > a.watermarkOf(r.d.journal.ID()) {
+		r.items = append(r.items, replayItem{a, it})
+		return true, nil
+	}
+	return false, r.d.verifyApplied(ctx, a, it)
+}
+
+// lastID returns the highest id reserved for the item.
+func (it *item) lastID() int64 {
+	var id int64
+	for _, rcpt := range it.rcpts {
+		id = max(id, rcpt.emailID, rcpt.messageID)
+	}
+	return id
+}
+
+// strayRecord drops a record for an account that was removed, and keeps one for
+// an account that nobody knows (journal.md, rule 12).
+func (d *Dir) strayRecord(e *journal.Entry, id, name string) error {
+	if d.opts.Removed != nil {
+		removed, err := d.opts.Removed(id)
+		if err != nil {
+			return fmt.Errorf("asking whether account %q was removed: %w", name, err)
+		}
+		if removed {
+			d.log.Info("dropping delivery for removed account", "account", name, "account_id", id, "seq", e.Seq)
+			return nil
+		}
+	}
+	return d.keepFailed(e.Seq, id, 0, e.Data, e.Files, fmt.Errorf("no account %q with id %s", name, id))
+}
+
+// verifyApplied makes sure that the files of an applied record are there and
+// whole: the commit may have outlived them.
+func (d *Dir) verifyApplied(ctx context.Context, a *Account, it *item) error {
+	for _, rcpt := range it.rcpts {
+		ok, err := a.hasEmail(ctx, rcpt.emailID)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		path := a.messagePath(rcpt.emailID)
+		if sum, size, err := checksum(path); err == nil && size == it.rec.size && sum == it.rec.crc {
+			continue
+		}
+		d.log.Warn("writing message file again from journal", "account", a.name, "email", rcpt.emailID, "seq", it.rec.seq)
+		if err := d.rewrite(it.rec, path); err != nil {
+			return fmt.Errorf("writing message file %d of account %q again: %w", rcpt.emailID, a.name, err)
+		}
+	}
+	return nil
+}
+
+// rewrite replaces the file at path by the record's content, durably.
+func (d *Dir) rewrite(r *record, path string) error {
+	if err := atomicfile.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return err
+	}
+	return atomicfile.Write(path, 0o640, func(w io.Writer) error {
+		if len(r.file) == 0 {
+			_, err := w.Write(r.inline)
+			return err
+		}
+		f, err := os.Open(d.journal.FilePath(r.file[0].Name))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.Copy(w, f)
+		return err
+	})
+}
+
+// checksum returns the CRC-32C and the size of a file.
+func checksum(path string) (uint32, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	h := crc32.New(castagnoli)
+	n, err := io.Copy(h, f)
+	return h.Sum32(), n, err
+}
+
+// keepFailed keeps a record that can't be applied in failed/, durably, with its
+// file if it has one. The name tells the highest id that it uses.
+func (d *Dir) keepFailed(seq uint64, accountID string, lastID int64, data []byte, files []journal.FileRef, cause error) error {
+	dir := filepath.Join(d.opts.Dir, "journal", failedDir)
+	name := fmt.Sprintf("%d-%s-%d", seq, accountID, lastID)
+	d.log.Error("delivery can't be applied, keeping it", "seq", seq, "account_id", accountID, "file", filepath.Join(failedDir, name), "err", cause)
+	d.observe(Event{Kind: "poison", Records: 1, Err: cause})
+	return d.keepRecord(dir, name, data, files)
+}
+
+// keepRecord writes a record's bytes and its file to dir, durably.
+func (d *Dir) keepRecord(dir, name string, data []byte, files []journal.FileRef) error {
+	for _, ref := range files {
+		src := d.journal.FilePath(ref.Name)
+		dst := filepath.Join(dir, name+".content")
+		err := atomicfile.Write(dst, 0o640, func(w io.Writer) error {
+			f, err := os.Open(src)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = io.Copy(w, f)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("keeping content of record: %w", err)
+		}
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, name), data, 0o640); err != nil {
+		return fmt.Errorf("keeping record: %w", err)
+	}
+	return nil
+}
+
+// keptRecord is the name of a record in aside/ or failed/.
+type keptRecord struct {
+	seq       uint64
+	accountID string
+	lastID    int64
+	path      string
+}
+
+// keptRecords lists the records in a directory of the journal, in sequence order.
+func keptRecords(dir string) ([]keptRecord, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	var kept []keptRecord
+	for _, e := range entries {
+		parts := strings.Split(e.Name(), "-")
+		if len(parts) != 3 || strings.Contains(parts[2], ".") {
+			continue
+		}
+		seq, err1 := strconv.ParseUint(parts[0], 10, 64)
+		last, err2 := strconv.ParseInt(parts[2], 10, 64)
+		if err1 == nil && err2 == nil {
+			kept = append(kept, keptRecord{seq, parts[1], last, filepath.Join(dir, e.Name())})
+		}
+	}
+	sortKept(kept)
+	return kept, nil
+}
+
+// accountsOf returns the names of the accounts of a record, each once.
+func (r *record) accountsOf() []string {
+	var names []string
+	for i := range r.rcpts {
+		if !slices.Contains(names, r.rcpts[i].account) {
+			names = append(names, r.rcpts[i].account)
+		}
+	}
+	return names
+}

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mjl-/bstore"
+)
+
+// Limits of looking for threads.
+const (
+	candidatesMax   = 16 // Rows looked at for one key.
+	ancestorsMax    = 50 // Ancestors kept: a thread that is deeper is flattened.
+	subjectOlderMax = 4 * 7 * 24 * time.Hour
+	subjectNewerMax = 24 * time.Hour
+)
+
+// assignThread finds the thread of a new Email: by its own Message-ID, by its
+// references, by its subject, else one of its own.
+func (tx *Tx) assignThread(e *Email, an *Analysis, mailboxID int64) error {
+	e.ThreadID = e.ID
+	for _, find := range []func(*Email, *Analysis, int64) (*Email, bool, error){tx.sameMessage, tx.referenced, tx.sameSubject} {
+		parent, missing, err := find(e, an, mailboxID)
+		if err != nil {
+			return err
+		}
+		if parent == nil {
+			e.MissingLink = e.MissingLink || missing
+			continue
+		}
+		e.ThreadID, e.MissingLink = parent.ThreadID, missing
+		e.Ancestors = append([]int64{parent.ID}, parent.Ancestors[:min(len(parent.Ancestors), ancestorsMax-1)]...)
+		e.Ancestors = slices.DeleteFunc(e.Ancestors, func(id int64) bool { return id == e.ID })
+		return nil
+	}
+	return nil
+}
+
+// sameMessage finds another Email of the same Message-ID.
+func (tx *Tx) sameMessage(e *Email, _ *Analysis, _ int64) (*Email, bool, error) {
+	p, err := tx.byMessageID(e.MessageID, nil)
+	return p, true, err
+}
+
+// referenced finds the nearest ancestor that is there and has the same base
+// subject; a DSN may have another. missing tells that a nearer one was named.
+func (tx *Tx) referenced(e *Email, an *Analysis, _ int64) (*Email, bool, error) {
+	for i, id := range an.References {
+		p, err := tx.byMessageID(id, func(o Email) bool { return an.DSN || o.Subject == e.Subject })
+		if err != nil || p != nil {
+			return p, i > 0, err
+		}
+	}
+	return nil, len(an.References) > 0, nil
+}
+
+// sameSubject finds what a reply without references most likely replies to: the
+// newest Email of the same base subject and mailbox, within four weeks before
+// and a day after.
+func (tx *Tx) sameSubject(e *Email, an *Analysis, mailboxID int64) (*Email, bool, error) {
+	if len(an.References) > 0 || !an.Reply || e.SubjectKey == 0 {
+		return nil, false, nil
+	}
+	seen := 0
+	q := bstore.QueryTx[Email](tx.b).FilterNonzero(Email{SubjectKey: e.SubjectKey}).
+		FilterGreaterEqual("Received", e.Received.Add(-subjectOlderMax)).
+		FilterLessEqual("Received", e.Received.Add(subjectNewerMax)).SortDesc("Received")
+	var found *Email
+	err := q.ForEach(func(o Email) error {
+		if seen++; seen > candidatesMax {
+			return bstore.StopForEach
+		}
+		if o.Subject == e.Subject && o.MailboxID == mailboxID && o.ID != e.ID {
+			found = &o
+			return bstore.StopForEach
+		}
+		return nil
+	})
+	return found, true, err
+}
+
+// byMessageID returns an Email with a Message-ID that passes match, or nil.
+func (tx *Tx) byMessageID(id string, match func(Email) bool) (*Email, error) {
+	if id == "" {
+		return nil, nil //nolint:nilnil // Absence is an answer here.
+	}
+	seen := 0
+	var found *Email
+	err := bstore.QueryTx[Email](tx.b).FilterNonzero(Email{MessageKey: key(id)}).ForEach(func(o Email) error {
+		if seen++; seen > candidatesMax {
+			return bstore.StopForEach
+		}
+		if o.MessageID == id && (match == nil || match(o)) {
+			found = &o
+			return bstore.StopForEach
+		}
+		return nil
+	})
+	if errors.Is(err, bstore.ErrAbsent) {
+		err = nil
+	}
+	return found, err
+}
