@@ -9,6 +9,14 @@ const (
 
 	// missingMailbox is the Mailbox of an address with a name only.
 	missingMailbox = "missing-mailbox"
+
+	// addressWordsMax bounds the words of one display name or local part; more are
+	// left out.
+	addressWordsMax = 1000
+
+	// addressHostMax bounds a domain in bytes, and how far the end of a route or
+	// domain-literal is looked for. Domains have at most 255.
+	addressHostMax = 1000
 )
 
 // ParseAddressList parses addresses and groups (RFC 5322, section 3.4, with its
@@ -119,15 +127,21 @@ func (p *addressParser) readWords() {
 		switch c := p.rest[0]; {
 		case c == '"':
 			text, rest := splitQuoted(p.rest)
-			p.words = append(p.words, word{text, true})
+			p.addWord(word{text, true})
 			p.rest = rest
 		case c == ')':
 			p.rest = p.rest[1:]
 		case strings.IndexByte(specials, c) >= 0:
 			return
 		default:
-			p.words = append(p.words, word{p.atom(), false})
+			p.addWord(word{p.atom(), false})
 		}
+	}
+}
+
+func (p *addressParser) addWord(w word) {
+	if len(p.words) < addressWordsMax {
+		p.words = append(p.words, w)
 	}
 }
 
@@ -222,14 +236,16 @@ func (p *addressParser) domain() string {
 		}
 		end := -1
 		if p.rest[0] == '[' {
-			end = strings.IndexByte(p.rest, ']') + 1
+			end = strings.IndexByte(p.rest[:min(len(p.rest), addressHostMax)], ']') + 1
 		}
 		if end <= 0 {
 			if end = strings.IndexAny(p.rest, specials); end < 0 {
 				end = len(p.rest)
 			}
 		}
-		host += p.rest[:end]
+		if len(host)+end <= addressHostMax {
+			host += p.rest[:end]
+		}
 		p.rest = p.rest[end:]
 	}
 	return host
@@ -240,7 +256,7 @@ func (p *addressParser) angle(name string) {
 	p.rest = strings.TrimLeft(p.rest, "<")
 	a := Address{Name: name}
 	if p.skip(); p.peek() == '@' {
-		if i := strings.IndexAny(p.rest, ":>"); i >= 0 && p.rest[i] == ':' {
+		if i := strings.IndexAny(p.rest[:min(len(p.rest), addressHostMax)], ":>"); i >= 0 && p.rest[i] == ':' {
 			a.Adl = trimSpace(p.rest[:i])
 			p.rest = p.rest[i+1:]
 		}

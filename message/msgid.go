@@ -13,9 +13,9 @@ const (
 )
 
 // MessageIDs returns the ids in a Message-ID, References or In-Reply-To field,
-// in order, in a canonical form for comparing: without brackets, comments, white
-// space and needless quotes, ASCII letters in lower case. In a field without
-// brackets each word with an "@" counts.
+// in order, in a canonical form for comparing: without brackets, white space and
+// needless quotes, ASCII letters in lower case. Words between ids don't count,
+// except in a field without brackets those with an "@".
 func MessageIDs(s string) []string {
 	var ids []string
 	found := false
@@ -43,7 +43,7 @@ func MessageIDs(s string) []string {
 			}
 		}
 	}
-	return ids
+	return ids[max(len(ids)-messageIDsMax, 0):]
 }
 
 // appendMessageID adds the canonical form of id, unless nothing is left of it.
@@ -55,24 +55,11 @@ func appendMessageID(ids []string, id string) []string {
 	if id == "" || len(id) > messageIDSizeMax {
 		return ids
 	}
-	if len(ids) == messageIDsMax {
-		copy(ids, ids[1:])
-		ids = ids[:len(ids)-1]
-	}
 	return append(ids, id)
 }
 
 func canonicalMessageID(id string) string {
-	left, right := "", ""
-	if i := strings.LastIndexByte(id, '@'); i >= 0 {
-		left, right = id[:i], id[i:]
-	} else {
-		left = id
-	}
-	if content, rest := quotedLocal(left); rest && isDotAtom(content) {
-		left = content
-	}
-	return strings.Map(func(r rune) rune {
+	id = strings.Map(func(r rune) rune {
 		switch {
 		case r <= ' ' || r == 0x7f || r == '<' || r == '>':
 			return -1
@@ -80,12 +67,20 @@ func canonicalMessageID(id string) string {
 			return r + 'a' - 'A'
 		}
 		return r
-	}, strings.ToValidUTF8(left+right, "\uFFFD"))
+	}, strings.ToValidUTF8(id, "\uFFFD"))
+	left, right := id, ""
+	if i := strings.LastIndexByte(id, '@'); i >= 0 {
+		left, right = id[:i], id[i:]
+	}
+	if content, ok := quotedLocal(left); ok && isDotAtom(content) {
+		left = content
+	}
+	return left + right
 }
 
 // quotedLocal returns the content of s if the whole of it is a quoted-string.
 func quotedLocal(s string) (content string, ok bool) {
-	if s = trimSpace(s); len(s) < 2 || s[0] != '"' {
+	if len(s) < 2 || s[0] != '"' {
 		return "", false
 	}
 	content, rest := splitQuoted(s)

@@ -276,3 +276,32 @@ func TestHeaderWriter(t *testing.T) {
 		})
 	}
 }
+
+// TestHostileValues checks that values of the size of a whole header take time in
+// proportion to their size.
+func TestHostileValues(t *testing.T) {
+	t.Parallel()
+	for _, piece := range []string{
+		"=?", "=?a?q?", "=?a?q?b?= ", "(", "\\(", "\"", "<", "<@,", "<@a:", "a@ . ", ". ", "[ . ", "a@[ . ", "a ", "a, ", ":", ";", "<a@b> ", "a@b ", "[]", "re:", "(fwd)", ";a*0=b", "; (", "\r\n ",
+	} {
+		s := "x@" + strings.Repeat(piece, headerSizeMax/len(piece))
+		start := time.Now()
+		ParseAddressList(s)
+		ParseAddressList(s[1:])
+		ParseAddressList(s[2:])
+		MessageIDs(s)
+		DecodeHeader(s)
+		BaseSubject(s[2:])
+		ParseDate(s[2:])
+		parseContentType("a/b" + s[2:])
+		parseDisposition(s[2:])
+		encodingToken(s[2:])
+		parseLanguages(s)
+		FilterHeader([]byte(s), []string{"a"}, true)
+		if took := time.Since(start); took > 10*time.Second { // Generous: a busy machine, the race detector.
+			t.Errorf("%q took %v", piece, took)
+		} else if testing.Verbose() {
+			t.Logf("%q took %v", piece, took)
+		}
+	}
+}
