@@ -591,3 +591,31 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+// TestParseRFC parses the examples of the RFCs in testdata.
+func TestParseRFC(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		file, outline string
+		first, last   string // Body of the first and last leaf.
+	}{
+		{"rfc2046/5.1.1", "MIXED(PLAIN PLAIN)", "This is implicitly typed plain US-ASCII text.\nIt does NOT end with a linebreak.", "This is explicitly typed plain US-ASCII text.\nIt DOES end with a linebreak.\n"},
+		{"rfc2046/5.1.4", "ALTERNATIVE(PLAIN ENRICHED X-WHATEVER)", "  ... plain text version of message goes here ...\n", "  ... fanciest version of same message goes here ...\n"},
+		{"rfc2049/A", "MIXED(PLAIN PLAIN PARALLEL(BASIC JPEG) ENRICHED RFC822{PLAIN})", "", "  ... Additional text in ISO-8859-1 goes here ...\n"},
+		{"rfc9051/6.4.5.1", "MIXED(PLAIN OCTET-STREAM RFC822{MIXED(PLAIN OCTET-STREAM)} MIXED(GIF RFC822{MIXED(PLAIN ALTERNATIVE(PLAIN RICHTEXT))}) RFC822{PLAIN} BROKEN())", "1", "6"},
+	} {
+		data, err := os.ReadFile("testdata/" + c.file + ".eml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg := string(data)
+		p := checkMessage(t, msg)
+		if got := outline(&p); got != c.outline {
+			t.Errorf("%s: got %s, want %s", c.file, got, c.outline)
+		}
+		bodies := leaves(msg, &p)
+		if first, last := bodies[0], bodies[len(bodies)-1]; c.first != "" && first != c.first || last != c.last {
+			t.Errorf("%s: got bodies %q and %q", c.file, first, last)
+		}
+	}
+}
