@@ -1,0 +1,284 @@
+// Package auth checks credentials: it is the one place for every protocol. Who
+// logs in with what comes in as plain values; the protocol's exchange, replies
+// and closing of connections stay with its server.
+//
+// It knows where addresses lead from the configuration, and secrets from the
+// store. A wrong password, an unknown user and a user without password look the
+// same from outside, in what is returned and how long it takes.
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/authdb"
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/ratelimit"
+	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/store"
+)
+
+var (
+	// ErrBadCredentials means user and password don't belong together. Which of
+	// the two is wrong is not told: the peer could search for users.
+	ErrBadCredentials = errors.New("auth: wrong user or password")
+
+	// ErrDisabled means the credentials are right and logins to the account are
+	// switched off. It is the cause of a *DisabledError.
+	ErrDisabled = errors.New("auth: logins are disabled")
+
+	// ErrLimited means there were too many failures from the peer's network, and
+	// the credentials were not looked at. The caller should close the connection.
+	ErrLimited = errors.New("auth: too many failed logins")
+)
+
+// DisabledError is ErrDisabled with the administrator's text for the user.
+type DisabledError struct{ Reason string }
+
+// Error returns the reason.
+func (e *DisabledError) Error() string { return ErrDisabled.Error() + ": " + e.Reason }
+
+// Unwrap returns ErrDisabled.
+func (e *DisabledError) Unwrap() error { return ErrDisabled }
+
+const (
+	// failTime is how long a failed login takes at least. It covers the small
+	// differences between one failure and another, and slows down guessing.
+	failTime = 250 * time.Millisecond
+
+	// userMax and passwordMax bound what is looked at, in bytes.
+	userMax     = 512
+	passwordMax = 1024
+)
+
+// failures are the limits on failed logins: in a minute and in a day, by network.
+var failures = []ratelimit.Window{
+	{Period: time.Minute, Limits: [...]int64{10, 30, 90}},
+	{Period: 24 * time.Hour, Limits: [...]int64{50, 150, 450}},
+}
+
+// Options is what an Authenticator needs. All fields are required unless said
+// otherwise.
+type Options struct {
+	Config     func() *config.Config // The current configuration.
+	Accounts   Accounts
+	DB         *authdb.DB // For login attempts.
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	Rand       io.Reader // Nil: crypto/rand.Reader.
+
+	// LoopbackExempt spares peers on loopback limits and delays.
+	LoopbackExempt bool
+}
+
+// Accounts opens accounts; a *store.Dir does.
+type Accounts interface {
+	Account(ctx context.Context, name string) (*store.Account, error)
+}
+
+// Authenticator checks credentials. It is safe for concurrent use.
+type Authenticator struct {
+	opts     Options
+	log      *slog.Logger
+	metrics  *metrics
+	failures *ratelimit.Limiter
+	hasher   hasher
+	decoy    store.Credential // Checked in place of one that isn't there.
+	verified *verified
+	attempts *attempts
+}
+
+// New returns an Authenticator. Serve must run for login attempts to be recorded.
+func New(opts Options) (*Authenticator, error) {
+	if opts.Config == nil || opts.Accounts == nil || opts.DB == nil || opts.Log == nil || opts.Registerer == nil {
+		return nil, errors.New("auth: missing option")
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	a := &Authenticator{
+		opts:     opts,
+		log:      opts.Log.With("pkg", "auth"),
+		failures: ratelimit.New(failures...),
+		hasher:   newHasher(),
+		attempts: newAttempts(),
+	}
+	var err error
+	if a.metrics, err = newMetrics(opts.Registerer); err != nil {
+		return nil, err
+	}
+	if a.verified, err = newVerified(opts.Rand); err != nil {
+		return nil, err
+	}
+	if a.decoy, err = newDecoy(opts.Rand); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Attempt is what else there is to know of a login.
+type Attempt struct {
+	CID       int64      // Connection id in the log.
+	Protocol  string     // "imap", "smtp": also the scope that a credential must have.
+	Mechanism string     // "login", "plain": as counted and recorded.
+	RemoteIP  netip.Addr // Zero if there is no network.
+	LocalIP   netip.Addr
+	TLS       string // Version and cipher, empty for plain text.
+}
+
+// Login is who logged in.
+type Login struct {
+	Account string       // Name of the account.
+	Address smtp.Address // One of the account's, in canonical form.
+}
+
+// Password checks a user's address and password. The error is ErrBadCredentials,
+// a *DisabledError, ErrLimited, or trouble of our own, which says nothing about
+// the credentials. A failed login takes a while.
+func (a *Authenticator) Password(ctx context.Context, attempt Attempt, user, password string) (Login, error) {
+	start := time.Now()
+	if !a.allowed(attempt) {
+		a.metrics.limited(attempt)
+		return Login{}, ErrLimited
+	}
+	login, result, err := a.check(ctx, attempt, user, password)
+	if errors.Is(err, ErrLimited) {
+		a.metrics.limited(attempt)
+		return Login{}, err
+	}
+	a.note(ctx, attempt, login, user, result, err)
+	if a.exempt(attempt) {
+		return login, err
+	}
+	switch {
+	case err == nil:
+		a.failures.Reset(attempt.RemoteIP)
+	case errors.Is(err, ErrBadCredentials):
+		a.failures.Add(start, attempt.RemoteIP, 1)
+		if werr := waitUntil(ctx, start.Add(failTime)); werr != nil {
+			return Login{}, werr
+		}
+	}
+	return login, err
+}
+
+// exempt tells whether there are no limits for a peer.
+func (a *Authenticator) exempt(attempt Attempt) bool {
+	return !attempt.RemoteIP.IsValid() || a.opts.LoopbackExempt && attempt.RemoteIP.IsLoopback()
+}
+
+// allowed tells whether the peer's network has not failed too often.
+func (a *Authenticator) allowed(attempt Attempt) bool {
+	return a.exempt(attempt) || a.failures.Check(time.Now(), attempt.RemoteIP, 1)
+}
+
+// check finds the account and its secrets, and compares. For an unknown user it
+// does the same work with a decoy.
+func (a *Authenticator) check(ctx context.Context, attempt Attempt, user, password string) (Login, authdb.Result, error) {
+	c := a.opts.Config()
+	login, known := lookup(c, user)
+	credentials := []store.Credential{a.decoy}
+	if known {
+		own, err := a.credentials(ctx, login.Account, attempt.Protocol)
+		if err != nil {
+			return login, authdb.Error, err
+		}
+		if len(own) > 0 {
+			credentials = own
+		}
+	}
+	ok, err := a.verify(ctx, attempt, credentials, password)
+	switch {
+	case err != nil:
+		return Login{}, authdb.Error, err
+	case !known:
+		return Login{}, authdb.BadUser, ErrBadCredentials
+	case !ok:
+		return login, authdb.BadPassword, ErrBadCredentials
+	}
+	if reason := c.LoginDisabled(login.Account); reason != "" {
+		return login, authdb.LoginDisabled, &DisabledError{reason}
+	}
+	return login, authdb.OK, nil
+}
+
+// lookup finds the account of an address as users write them.
+func lookup(c *config.Config, user string) (Login, bool) {
+	if len(user) > userMax {
+		return Login{}, false
+	}
+	address, err := smtp.ParseAddress(user)
+	if err != nil {
+		return Login{}, false
+	}
+	account, canonical, err := c.Login(address)
+	return Login{account, canonical}, err == nil
+}
+
+// credentials returns those of an account that are valid for a protocol. An
+// account that isn't there yet, or no more, has none.
+func (a *Authenticator) credentials(ctx context.Context, account, protocol string) (valid []store.Credential, err error) {
+	acc, err := a.opts.Accounts.Account(ctx, account)
+	if errors.Is(err, store.ErrNoAccount) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("opening account %q: %w", account, err)
+	}
+	all, err := acc.Credentials(ctx)
+	if err = errors.Join(err, acc.Close()); err != nil {
+		return nil, fmt.Errorf("credentials of account %q: %w", account, err)
+	}
+	for _, c := range all {
+		if isValid(c, protocol) {
+			valid = append(valid, c)
+		}
+	}
+	return valid, nil
+}
+
+// note counts, logs and records how an attempt ended.
+func (a *Authenticator) note(ctx context.Context, attempt Attempt, login Login, user string, result authdb.Result, err error) {
+	a.metrics.attempt(attempt, result)
+	attrs := []any{"cid", cid.Format(attempt.CID), "protocol", attempt.Protocol, "mechanism", attempt.Mechanism, "user", user, "remote", attempt.RemoteIP, "result", string(result)}
+	switch result {
+	case authdb.OK:
+		a.log.DebugContext(ctx, "login", append(attrs, "account", login.Account)...)
+	case authdb.Error:
+		a.log.ErrorContext(ctx, "checking credentials", append(attrs, "account", login.Account, "err", err)...)
+	default:
+		// Operators have other programs watch for this message and the address.
+		a.log.InfoContext(ctx, "failed authentication attempt", append(attrs, "account", login.Account)...)
+	}
+	now := time.Now()
+	a.attempts.add(authdb.LoginAttempt{
+		Account: login.Account, Login: user, RemoteIP: ipString(attempt.RemoteIP), LocalIP: ipString(attempt.LocalIP), TLS: attempt.TLS,
+		Protocol: attempt.Protocol, Mechanism: attempt.Mechanism, Result: result, Count: 1, First: now, Last: now,
+	})
+}
+
+func ipString(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return ""
+	}
+	return ip.Unmap().String()
+}
+
+func waitUntil(ctx context.Context, at time.Time) error {
+	t := time.NewTimer(time.Until(at))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

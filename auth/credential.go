@@ -1,0 +1,214 @@
+package auth
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha1" // Many clients have SCRAM-SHA-1 only.
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/text/secure/precis"
+
+	"github.com/mjl-/mox/store"
+)
+
+const (
+	// KindPassword is the kind of the account's own password.
+	KindPassword = "password"
+
+	// PasswordMin is the least length of a new password, in characters.
+	PasswordMin = 8
+
+	// Argon2id costs: 19 MiB, two passes, one lane, as OWASP advises for servers
+	// with little memory. A check takes some 20 ms.
+	argonMemory = 19 * 1024 // KiB.
+	argonTime   = 2
+	argonLanes  = 1
+	argonSize   = 32 // Of the hash, in bytes.
+
+	// scramIterations is what clients have to compute for SCRAM. RFC 7677, section
+	// 4, asks for 4096 at least and 15,000 in general.
+	scramIterations = 20_000
+
+	// saltSize is in bytes.
+	saltSize = 16
+
+	// hashersMax bounds the checks at a time, and so their memory.
+	hashersMax = 2
+
+	// hasherWait bounds the wait for one of them. Beyond it something is wrong, or
+	// someone sends passwords from many networks.
+	hasherWait = 15 * time.Second
+)
+
+var (
+	// ErrPassword means a new password cannot be one: too short, too long, or with
+	// characters that clients would send in different ways (RFC 8265). Its text is
+	// for the user.
+	ErrPassword = errors.New("password is not possible")
+
+	// ErrBusy means too many checks were waiting. The caller should have the peer
+	// try later.
+	ErrBusy = errors.New("auth: too many logins at once")
+)
+
+// NewCredential derives from a password what is stored of it. Nothing of what it
+// returns gives the password away without guessing.
+//
+// All secrets of an account must have one salt, since a SCRAM server names it
+// before it knows which of them the client uses. So existing are the account's
+// credentials, none for a new account.
+func NewCredential(random io.Reader, existing []store.Credential, password string, now time.Time) (store.Credential, error) {
+	prepared, err := prepare(password)
+	if err != nil {
+		return store.Credential{}, fmt.Errorf("%w: %w", ErrPassword, err)
+	}
+	if n := len([]rune(prepared)); n < PasswordMin {
+		return store.Credential{}, fmt.Errorf("%w: it needs %d characters at least", ErrPassword, PasswordMin)
+	}
+	salt := make([]byte, saltSize)
+	if i := slices.IndexFunc(existing, func(c store.Credential) bool { return len(c.Argon2id.Salt) > 0 }); i >= 0 {
+		salt = existing[i].Argon2id.Salt
+	} else if _, err := io.ReadFull(random, salt); err != nil {
+		return store.Credential{}, fmt.Errorf("making salt: %w", err)
+	}
+	c := store.Credential{Kind: KindPassword, Created: now}
+	c.Argon2id = store.Argon2id{Salt: salt, Time: argonTime, Memory: argonMemory, Lanes: argonLanes}
+	c.Argon2id.Hash = argonHash(c.Argon2id, prepared)
+	if c.SCRAM1, err = scramKeys(sha1.New, salt, prepared); err != nil {
+		return store.Credential{}, err
+	}
+	if c.SCRAM256, err = scramKeys(sha256.New, salt, prepared); err != nil {
+		return store.Credential{}, err
+	}
+	return c, nil
+}
+
+// prepare returns the form of a password in which it is compared (RFC 8265,
+// section 4.2).
+func prepare(password string) (string, error) {
+	if len(password) > passwordMax {
+		return "", fmt.Errorf("longer than %d bytes", passwordMax)
+	}
+	if !utf8.ValidString(password) {
+		return "", errors.New("not in UTF-8")
+	}
+	return precis.OpaqueString.String(password)
+}
+
+func argonHash(a store.Argon2id, prepared string) []byte {
+	return argon2.IDKey([]byte(prepared), a.Salt, a.Time, a.Memory, a.Lanes, argonSize)
+}
+
+func scramKeys[H hash.Hash](h func() H, salt []byte, prepared string) (store.SCRAM, error) {
+	return scramKeysIterations(h, salt, prepared, scramIterations)
+}
+
+// scramKeysIterations computes what a server stores for SCRAM (RFC 5802, section 3).
+func scramKeysIterations[H hash.Hash](h func() H, salt []byte, prepared string, iterations int) (store.SCRAM, error) {
+	salted, err := pbkdf2.Key(h, prepared, salt, iterations, h().Size())
+	if err != nil {
+		return store.SCRAM{}, fmt.Errorf("deriving SCRAM keys: %w", err)
+	}
+	mac := func(text string) []byte {
+		m := hmac.New(func() hash.Hash { return h() }, salted)
+		m.Write([]byte(text))
+		return m.Sum(nil)
+	}
+	stored := h()
+	stored.Write(mac("Client Key"))
+	return store.SCRAM{Salt: salt, Iterations: int32(iterations), StoredKey: stored.Sum(nil), ServerKey: mac("Server Key")}, nil
+}
+
+// newDecoy returns a credential that no password has and that costs the same to
+// check.
+func newDecoy(random io.Reader) (store.Credential, error) {
+	secret := make([]byte, saltSize+argonSize)
+	if _, err := io.ReadFull(random, secret); err != nil {
+		return store.Credential{}, fmt.Errorf("making decoy: %w", err)
+	}
+	return store.Credential{Argon2id: store.Argon2id{
+		Salt: secret[:saltSize], Time: argonTime, Memory: argonMemory, Lanes: argonLanes, Hash: secret[saltSize:],
+	}}, nil
+}
+
+// isValid tells whether a credential can be used for a protocol.
+func isValid(c store.Credential, protocol string) bool {
+	return c.Revoked.IsZero() && len(c.Argon2id.Hash) == argonSize &&
+		(len(c.Scopes) == 0 || slices.Contains(c.Scopes, protocol))
+}
+
+// hasher has a place for each check at a time.
+type hasher chan struct{}
+
+func newHasher() hasher { return make(hasher, hashersMax) }
+
+// do calls fn when there is a place.
+func (h hasher) do(ctx context.Context, fn func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, hasherWait, ErrBusy)
+	defer cancel()
+	select {
+	case h <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-h }()
+	return fn()
+}
+
+// verify tells whether one of the credentials has this password. The same work
+// is done whichever has it, and if none has.
+//
+// Limits are looked at again when there is a place to compute: of many logins
+// that came at once, some have failed in the meantime.
+func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials []store.Credential, password string) (bool, error) {
+	prepared, err := prepare(password)
+	if err != nil {
+		prepared = "" // Which no credential has, but it takes its time.
+	}
+	for _, c := range credentials {
+		if a.verified.has(c, prepared) {
+			return true, nil
+		}
+	}
+	found, last := -1, store.Argon2id{}
+	var h []byte
+	for i, c := range credentials {
+		// All have one salt, so this is needed once, whatever their number.
+		if h == nil || !sameCost(c.Argon2id, last) {
+			err := a.hasher.do(ctx, func() error {
+				if !a.allowed(attempt) {
+					return ErrLimited
+				}
+				h = argonHash(c.Argon2id, prepared)
+				return nil
+			})
+			if err != nil {
+				return false, fmt.Errorf("checking a password: %w", err)
+			}
+			last = c.Argon2id
+		}
+		if subtle.ConstantTimeCompare(h, c.Argon2id.Hash) == 1 {
+			found = i
+		}
+	}
+	if found >= 0 {
+		a.verified.add(credentials[found], prepared)
+	}
+	return found >= 0, nil
+}
+
+// sameCost tells whether a password has the same hash for both.
+func sameCost(a, b store.Argon2id) bool {
+	return bytes.Equal(a.Salt, b.Salt) && a.Time == b.Time && a.Memory == b.Memory && a.Lanes == b.Lanes
+}

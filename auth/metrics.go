@@ -1,0 +1,52 @@
+package auth
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/authdb"
+)
+
+// metrics are what the Authenticator counts.
+type metrics struct {
+	attempts *prometheus.CounterVec // By kind (protocol), variant (mechanism) and result.
+	refused  *prometheus.CounterVec // By kind.
+}
+
+// variants are the mechanisms by protocol, so that each label is there from the
+// start.
+var variants = map[string][]string{
+	"imap": {"login", "plain"},
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_authentication_total", Help: "Logins by protocol, mechanism and result.",
+		}, []string{"kind", "variant", "result"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_authentication_ratelimited_total", Help: "Logins refused unseen, after many failures from the network.",
+		}, []string{"kind"}),
+	}
+	for kind, mechanisms := range variants {
+		m.refused.WithLabelValues(kind)
+		for _, variant := range mechanisms {
+			for _, r := range []authdb.Result{authdb.OK, authdb.BadUser, authdb.BadPassword, authdb.LoginDisabled, authdb.Error} {
+				m.attempts.WithLabelValues(kind, variant, string(r))
+			}
+		}
+	}
+	for _, c := range []prometheus.Collector{m.attempts, m.refused} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics of auth: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) attempt(a Attempt, result authdb.Result) {
+	m.attempts.WithLabelValues(a.Protocol, a.Mechanism, string(result)).Inc()
+}
+
+func (m *metrics) limited(a Attempt) { m.refused.WithLabelValues(a.Protocol).Inc() }
