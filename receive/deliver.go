@@ -1,0 +1,335 @@
+package receive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/screen"
+	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/store"
+)
+
+// HeaderSizeMax bounds the header section of a message in bytes. Beyond 1 MiB
+// the sender is not sending mail.
+const HeaderSizeMax = 1 << 20
+
+// Deliver delivers a message to the transaction's recipients. When it returns
+// nil all of them have it for certain. With an error none has: without a queue
+// nobody could be told that one of several has failed, so the sender must do it.
+func (r *Receiver) Deliver(ctx context.Context, t *Transaction, s *Spool) error {
+	d := &delivery{r: r, t: t, spool: s, now: time.Now(), size: s.Size(), accounts: map[string]*store.Account{}}
+	err := d.run(ctx)
+	for name, a := range d.accounts {
+		if cerr := a.Close(); cerr != nil {
+			r.log.ErrorContext(ctx, "closing account", "account", name, "err", cerr)
+		}
+	}
+	d.note(ctx, err)
+	return err
+}
+
+// delivery is one Deliver; its methods are the steps, in their order.
+type delivery struct {
+	r     *Receiver
+	t     *Transaction
+	spool *Spool
+	now   time.Time
+	size  int64
+
+	header   message.Header
+	analysis store.Analysis
+	author   []smtp.Address // From, in canonical form.
+
+	to       []target // Each place once.
+	verdicts []screen.Verdict
+	accounts map[string]*store.Account
+}
+
+// target is a place with the recipient it comes from.
+type target struct {
+	place
+	rcpt   *Recipient
+	reason screen.Reason
+}
+
+func (d *delivery) run(ctx context.Context) error {
+	if err := d.inspect(); err != nil {
+		return err
+	}
+	for _, rcpt := range d.t.Rcpts {
+		if rcpt.special.stage == stageData {
+			return rcpt.special.fail(ctx)
+		}
+	}
+	if err := d.decide(ctx); err != nil {
+		return err
+	}
+	return d.deliver(ctx)
+}
+
+// inspect reads the message once.
+func (d *delivery) inspect() error {
+	raw, err := d.spool.head(HeaderSizeMax + 1)
+	if err != nil {
+		return err
+	}
+	if d.analysis, err = store.Analyze(d.spool.readerAt(), d.size); err != nil {
+		return fmt.Errorf("analyzing message: %w", err)
+	}
+	if !d.analysis.HasHeader {
+		return nil
+	}
+	d.header = message.NewHeader(raw)
+	if len(d.header.Raw()) > HeaderSizeMax {
+		return smtp.Errorf(smtp.CodeTooLarge, smtp.DetailMessageTooBig, "header is larger than %d bytes", HeaderSizeMax)
+	}
+	for _, a := range message.ParseAddressList(d.header.Get("From")) {
+		domain, err := dns.ParseDomain(a.Host)
+		if err == nil {
+			d.author = append(d.author, d.r.opts.Config().Canonical(smtp.Address{Localpart: smtp.Localpart(a.Mailbox), Domain: domain}))
+		}
+	}
+	return nil
+}
+
+// decide asks screen about each recipient. An error is the answer for all.
+func (d *delivery) decide(ctx context.Context) error {
+	received := message.CountReceived(d.header)
+	var refused []*smtp.Error
+	for i := range d.t.Rcpts {
+		rcpt := &d.t.Rcpts[i]
+		e := screen.Evidence{Recipient: rcpt.kind, NullSender: d.t.MailFrom.IsZero(), Received: received}
+		e.NotMember = rcpt.kind == screen.Alias && !rcpt.public && !slices.ContainsFunc(d.author, func(a smtp.Address) bool { return rcpt.members[a] })
+		e.RateOver = d.rateOver(rcpt)
+		v := screen.Decide(e)
+		d.verdicts = append(d.verdicts, v)
+		if !v.Action.Accepts() {
+			refused = append(refused, refusal(v))
+			continue
+		}
+		if err := sleep(ctx, v.Wait); err != nil {
+			return err
+		}
+		d.add(rcpt, v)
+	}
+	if len(refused) > 0 {
+		return d.combine(refused)
+	}
+	return nil
+}
+
+func (d *delivery) rateOver(rcpt *Recipient) bool {
+	if d.t.Peer.Exempt {
+		return false
+	}
+	return slices.ContainsFunc(rcpt.places, func(p place) bool {
+		return d.r.rates.over(d.now, p.account, d.t.Peer.IP, d.size)
+	})
+}
+
+// add adds the places of a recipient, without those that get the message
+// already. An alias makes no copy for its author.
+func (d *delivery) add(rcpt *Recipient, v screen.Verdict) {
+	for _, p := range rcpt.places {
+		if v.Action == screen.Mailbox {
+			p.mailbox = v.Mailbox
+		}
+		same := func(t target) bool { return t.account == p.account && t.deliveredTo == p.deliveredTo }
+		if slices.ContainsFunc(d.to, same) || rcpt.kind == screen.Alias && d.skipMember(p) {
+			continue
+		}
+		d.to = append(d.to, target{p, rcpt, v.Reason})
+	}
+}
+
+// skipMember returns whether a member gets no copy of a message to an alias: it
+// is a recipient itself, or the author.
+func (d *delivery) skipMember(p place) bool {
+	if slices.Contains(d.author, p.address) {
+		return true
+	}
+	return slices.ContainsFunc(d.t.Rcpts, func(other Recipient) bool {
+		return other.kind != screen.Alias && slices.ContainsFunc(other.places, func(o place) bool { return o.address == p.address })
+	})
+}
+
+// combine returns one error for those of several recipients. If they differ it
+// is a temporary one if any is, and names them.
+func (d *delivery) combine(refused []*smtp.Error) *smtp.Error {
+	first := refused[0]
+	temporary, same := false, true
+	for _, e := range refused {
+		temporary = temporary || e.Temporary()
+		same = same && e.Code == first.Code && e.Enhanced == first.Enhanced && e.Text == first.Text
+	}
+	if same {
+		return first
+	}
+	code := smtp.CodeTransactionFailed
+	if temporary {
+		code = smtp.CodeLocalError
+	}
+	var lines []string
+	for i, v := range d.verdicts {
+		if !v.Action.Accepts() {
+			lines = append(lines, fmt.Sprintf("<%s>: %d %s %s", d.t.Rcpts[i].Path.XString(d.t.SMTPUTF8), v.Code, v.Enhanced, v.Text))
+		}
+	}
+	return &smtp.Error{Code: code, Enhanced: smtp.Enhanced(code, smtp.DetailOther), Text: strings.Join(lines, "\n")}
+}
+
+// deliver hands the message to the store. A member of an alias without room is
+// left out if another gets it.
+func (d *delivery) deliver(ctx context.Context) error {
+	if len(d.to) == 0 { // To an alias of the author alone: nobody else is waiting for it.
+		return nil
+	}
+	content, err := d.spool.content(ctx, d.r.opts.Store)
+	if err != nil {
+		return err
+	}
+	dl, err := d.prepare(ctx, content)
+	for err == nil {
+		err = d.r.opts.Store.Deliver(ctx, dl)
+		re, ok := errors.AsType[*store.RecipientError](err)
+		if !ok || !errors.Is(err, store.ErrOverQuota) || !d.spare(re.Index) {
+			break
+		}
+		d.to = slices.Delete(d.to, re.Index, re.Index+1)
+		dl.To = slices.Delete(dl.To, re.Index, re.Index+1)
+		err = nil
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("delivering to %d places: %w", len(d.to), err), content.Discard())
+	}
+	return nil
+}
+
+// spare returns whether the place at index i may be left out: another member of
+// the same alias gets the message.
+func (d *delivery) spare(i int) bool {
+	t := d.to[i]
+	for j, other := range d.to {
+		if j != i && t.rcpt.kind == screen.Alias && other.rcpt == t.rcpt {
+			return true
+		}
+	}
+	return false
+}
+
+// prepare returns the delivery for the store.
+func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.Delivery, error) {
+	t, p := d.t, d.t.Peer
+	// What was announced may not be needed; then others need not know of it.
+	utf8 := t.SMTPUTF8 && (message.NeedsSMTPUTF8(d.header) || !t.MailFrom.IsASCII() || slices.ContainsFunc(t.Rcpts, func(r Recipient) bool { return !r.Path.IsASCII() }))
+	dl := store.Delivery{
+		Content: content, Analysis: d.analysis, Received: d.now,
+		Facts: store.Facts{
+			EHLO: p.Hello.Text, MailFrom: t.MailFrom.String(), SMTPUTF8: utf8, CID: p.CID,
+		},
+	}
+	if p.IP.IsValid() {
+		dl.Facts.RemoteIP = p.IP.String()
+	}
+	if p.LocalIP.IsValid() {
+		dl.Facts.LocalIP = p.LocalIP.String()
+	}
+	if p.TLS != nil {
+		dl.Facts.TLSVersion, dl.Facts.TLSCipher = p.TLS.Version, p.TLS.CipherSuite
+	}
+	trace := d.r.newTrace(t, utf8, d.now, d.fence())
+	for _, to := range d.to {
+		a, err := d.account(ctx, to.account)
+		if err != nil {
+			return store.Delivery{}, err
+		}
+		dl.To = append(dl.To, store.Recipient{
+			Account: a, Mailbox: to.mailbox, RcptTo: to.rcpt.Path.String(),
+			Prefix: trace.prefix(to.deliveredTo), Reason: string(to.reason),
+		})
+	}
+	return dl, nil
+}
+
+// fence returns what stands between our header fields and a message without
+// any, so that its begin does not become a part of ours.
+func (d *delivery) fence() []byte {
+	if d.analysis.HasHeader {
+		return nil
+	}
+	return []byte("\r\n")
+}
+
+// account returns an account, open until Deliver returns.
+func (d *delivery) account(ctx context.Context, name string) (*store.Account, error) {
+	if a, ok := d.accounts[name]; ok {
+		return a, nil
+	}
+	a, err := d.r.opts.Store.Account(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("opening account %q: %w", name, err)
+	}
+	d.accounts[name] = a
+	return a, nil
+}
+
+// note counts and logs what came of it.
+func (d *delivery) note(ctx context.Context, err error) {
+	attrs := []any{
+		"cid", cid.Format(d.t.Peer.CID), "mailfrom", d.t.MailFrom.String(), "rcptto", d.rcptText(),
+		"size", d.size, "took", time.Since(d.now),
+	}
+	refused := (*smtp.Error)(nil)
+	switch {
+	case err == nil:
+		for _, v := range d.verdicts {
+			d.r.metrics.decided(v)
+		}
+		d.r.log.InfoContext(ctx, "message delivered", append(attrs, "messageid", d.analysis.MessageID, "reason", d.reason())...)
+	case errors.As(err, &refused):
+		for _, v := range d.verdicts {
+			if !v.Action.Accepts() {
+				d.r.metrics.decided(v)
+			}
+		}
+		d.r.log.InfoContext(ctx, "message refused", append(attrs, "reply", refused.Code, "reason", d.reason(), "err", err)...)
+	default:
+		d.r.metrics.failed() // Logged by who answers the peer.
+	}
+}
+
+// reason returns the reason of the first refusal, or else of the first verdict.
+func (d *delivery) reason() string {
+	for _, v := range d.verdicts {
+		if !v.Action.Accepts() {
+			return string(v.Reason)
+		}
+	}
+	if len(d.verdicts) > 0 {
+		return string(d.verdicts[0].Reason)
+	}
+	return ""
+}
+
+// rcptText names the recipients for the log, not more than ten.
+func (d *delivery) rcptText() string {
+	var b strings.Builder
+	for i, rcpt := range d.t.Rcpts {
+		if i == 10 {
+			fmt.Fprintf(&b, " and %d more", len(d.t.Rcpts)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(rcpt.Path.String())
+	}
+	return b.String()
+}

@@ -1,0 +1,208 @@
+package receive
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/store"
+)
+
+// env is a Receiver with a store of its own. The accounts are alice, bob, carol
+// and mox.
+type env struct {
+	*Receiver
+	t     *testing.T
+	store *store.Dir
+	dir   string
+	log   *bytes.Buffer
+	quota map[string]int64 // Set before use.
+}
+
+var testConfig = config.Dynamic{
+	Domains: map[string]config.Domain{
+		"example.org": {
+			LocalpartCatchallSeparators: []string{"+", "--"},
+			Aliases: map[string]config.Alias{
+				"list":    {Addresses: []string{"alice@example.org", "bob@example.org", "gone@example.org"}, PostPublic: true},
+				"members": {Addresses: []string{"alice@example.org", "bob@example.org"}},
+				"nobody":  {Addresses: []string{"gone@example.org"}, PostPublic: true},
+			},
+		},
+		"all.example":      {},
+		"case.example":     {LocalpartCaseSensitive: true},
+		"disabled.example": {Disabled: true},
+		"bücher.example":   {},
+	},
+	Accounts: map[string]config.Account{
+		"alice": {Domain: "example.org", Destinations: map[string]config.Destination{
+			"alice@example.org": {}, "alice.too@example.org": {Mailbox: "Too"}, "jürgen@bücher.example": {},
+		}},
+		"bob": {Domain: "example.org", Destinations: map[string]config.Destination{
+			"bob@example.org": {}, "Bob@case.example": {}, "x@disabled.example": {},
+			"gone@example.org":  {SMTPError: "550 moved away"},
+			"later@example.org": {SMTPError: "421 on holiday"},
+		}},
+		"carol": {Domain: "all.example", Destinations: map[string]config.Destination{"@all.example": {Mailbox: "All"}}},
+		"mox":   {Domain: "example.org"},
+	},
+}
+
+func newEnv(t *testing.T, change func(*Options)) *env {
+	t.Helper()
+	e := &env{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, quota: map[string]int64{}}
+	cfg, err := config.Check(config.Static{
+		DataDir: e.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Postmaster"},
+	}, testConfig, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.store, err = store.Open(t.Context(), store.Options{
+		Dir: e.dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), SegmentSize: 4 << 20,
+		QuotaSize: func(name string) int64 { return e.quota[name] },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range cfg.Accounts() {
+		a, err := e.store.Create(t.Context(), name, store.NewAccount{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opts := Options{
+		Store: e.store, Config: func() *config.Config { return cfg }, Log: slog.New(slog.NewTextHandler(e.log, nil)),
+		Registerer: prometheus.NewRegistry(), TempDir: filepath.Join(e.dir, "tmp"),
+	}
+	if change != nil {
+		change(&opts)
+	}
+	if e.Receiver, err = New(opts); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// begin returns a transaction from a peer elsewhere.
+func (e *env) begin(from string) *Transaction {
+	tx := &Transaction{Peer: &Peer{
+		CID: 255, IP: netip.MustParseAddr("192.0.2.1"), LocalIP: netip.MustParseAddr("2001:db8::25"), Hostname: domain(e.t, "mx.example.org"),
+		Hello: smtp.Hello{Name: dns.IPDomain{Domain: domain(e.t, "client.example")}, Text: "client.example"}, Extended: true,
+	}, Size: -1}
+	if from != "" {
+		tx.MailFrom = path(e.t, from)
+	}
+	return tx
+}
+
+// send resolves the recipients and delivers the message. The error is the first.
+func (e *env) send(tx *Transaction, content string, to ...string) error {
+	e.t.Helper()
+	for _, rcpt := range to {
+		r, err := e.Resolve(e.t.Context(), tx, path(e.t, rcpt))
+		if err != nil {
+			return err
+		}
+		tx.Rcpts = append(tx.Rcpts, r)
+	}
+	s := e.NewSpool(tx.Size)
+	for b := []byte(content); len(b) > 0; {
+		n := min(len(b), 10000)
+		if _, err := s.Write(b[:n]); err != nil {
+			e.t.Fatal(err)
+		}
+		b = b[n:]
+	}
+	err := e.Deliver(e.t.Context(), tx, s)
+	if cerr := s.Close(); cerr != nil {
+		e.t.Error(cerr)
+	}
+	if names, gerr := filepath.Glob(filepath.Join(e.dir, "tmp", "*")); gerr != nil || len(names) > 0 {
+		e.t.Errorf("temporary files are left: %v, %v", names, gerr)
+	}
+	return err
+}
+
+// got is a message as an account has it.
+type got struct {
+	prefix, content string
+	email           store.Email
+}
+
+// mailbox returns the messages of a mailbox, none if it does not exist.
+func (e *env) mailbox(account, name string) (list []got) {
+	e.t.Helper()
+	a, err := e.store.Account(e.t.Context(), account)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer a.Close()
+	a.WaitDurable(e.t.Context())
+	err = a.View(e.t.Context(), func(tx *store.Tx) error {
+		mb, err := tx.Mailbox(name)
+		if err != nil {
+			return nil
+		}
+		for uid := store.UID(1); uid < mb.UIDNext; uid++ {
+			m, err := tx.Message(mb.ID, uid)
+			if err != nil {
+				return err
+			}
+			email, err := tx.Email(m.EmailID)
+			if err != nil {
+				return err
+			}
+			list = append(list, got{prefix: string(email.Prefix), email: email})
+		}
+		return nil
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for i, g := range list {
+		f, err := a.OpenMessage(g.email.ID)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		f.Close()
+		list[i].content = string(b)
+	}
+	return list
+}
+
+func domain(t *testing.T, s string) dns.Domain {
+	d, err := dns.ParseDomain(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// path parses a path, with "postmaster" for the one without domain.
+func path(t *testing.T, s string) smtp.Path {
+	r, err := smtp.ParseRcptTo("TO:<"+s+">", smtp.ParseOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Path
+}

@@ -1,0 +1,258 @@
+// Package receive takes incoming messages: it is the one place that finds out
+// where a message goes, gathers the evidence about it, carries out the verdict
+// of package screen and hands it to the store. The store's journal then keeps it
+// for all recipients, or for none.
+//
+// It knows no protocol and no connection: smtpserver calls it, with what it
+// knows of the peer, and later package delivery, for the queue's recipients that
+// are local. Refusals come back as *smtp.Error; any other error is trouble of
+// our own, for the caller to hide and log.
+package receive
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/screen"
+	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/store"
+)
+
+// Options is what a Receiver needs. Fields are required unless said otherwise.
+type Options struct {
+	Store      *store.Dir
+	Config     func() *config.Config // The current one, asked once for each recipient.
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	CIDKey     cid.Key // Makes the id of a message in its Received field.
+
+	// TempDir is where messages are kept while they come in, on the same file
+	// system as the store.
+	TempDir string
+
+	// CatchAllAccount gets mail for all addresses and domains that are not in the
+	// configuration. Empty outside localserve.
+	CatchAllAccount string
+
+	// Specials makes recipients fail as their names say, see special.go. Only for
+	// localserve.
+	Specials bool
+}
+
+// Receiver takes messages. It is safe for concurrent use.
+type Receiver struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	rates   *rates
+}
+
+// New returns a Receiver.
+func New(opts Options) (*Receiver, error) {
+	if opts.Store == nil || opts.Config == nil || opts.Log == nil || opts.Registerer == nil || opts.TempDir == "" {
+		return nil, errors.New("receive: missing option")
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Receiver{opts: opts, log: opts.Log.With("pkg", "receive"), metrics: m, rates: newRates()}, nil
+}
+
+// Peer is who a message comes from.
+type Peer struct {
+	CID      int64
+	IP       netip.Addr // Zero for the queue.
+	LocalIP  netip.Addr // Where the peer connected to.
+	Hostname dns.Domain // Our name on that address.
+	Hello    smtp.Hello
+	Extended bool                 // EHLO was used.
+	TLS      *tls.ConnectionState // Nil for plain text.
+	Exempt   bool                 // No limits of rate, and no waiting, as for loopback.
+	Unknowns int                  // Unknown recipients tried before.
+}
+
+// Transaction is a message on its way in: its envelope, as far as it is known.
+type Transaction struct {
+	Peer     *Peer
+	MailFrom smtp.Path
+	SMTPUTF8 bool
+	Size     int64 // As announced, -1 if it was not.
+	Rcpts    []Recipient
+}
+
+// Recipient is an address that was accepted at RCPT.
+type Recipient struct {
+	Path    smtp.Path
+	kind    screen.Recipient
+	places  []place
+	special special // The zero value for none.
+	public  bool    // An alias that takes mail from anyone.
+	members map[smtp.Address]bool
+}
+
+// place is where a recipient's message goes: one, or one for each member of an alias.
+type place struct {
+	account     string
+	mailbox     string
+	deliveredTo string // Without brackets, the same for all spellings.
+	address     smtp.Address
+}
+
+// Sender returns an error if no message may begin: there is no room for it, or
+// the sender is one of those that make MAIL fail. Any sender is known.
+func (r *Receiver) Sender(ctx context.Context, t *Transaction) error {
+	if err := r.special(ctx, stageMail, t.MailFrom); err != nil {
+		return err
+	}
+	if err := r.opts.Store.CheckRoom(max(0, t.Size)); err != nil {
+		return fmt.Errorf("asking for room of %d bytes: %w", t.Size, err)
+	}
+	return nil
+}
+
+// Resolve finds out where mail for path goes. The caller adds what it returns to
+// t.Rcpts.
+func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) (Recipient, error) {
+	if err := r.special(ctx, stageRcpt, path); err != nil {
+		return Recipient{}, err
+	}
+	rcpt, e, err := r.lookup(path)
+	if err != nil {
+		return Recipient{}, err
+	}
+	e.NullSender, e.OtherRcpts = t.MailFrom.IsZero(), len(t.Rcpts)
+	if !t.Peer.Exempt {
+		e.UnknownsNow = t.Peer.Unknowns
+	}
+	if e.OverQuota, err = r.overQuota(ctx, rcpt.places, max(0, t.Size)); err != nil {
+		return Recipient{}, err
+	}
+	v := screen.Decide(e)
+	if v.Action.Accepts() {
+		return rcpt, nil
+	}
+	r.metrics.decided(v)
+	r.log.InfoContext(ctx, "recipient refused", "cid", cid.Format(t.Peer.CID), "mailfrom", t.MailFrom.String(), "rcptto", path.String(),
+		"reply", v.Code, "reason", string(v.Reason), "explanation", v.Explanation)
+	if err := sleep(ctx, v.Wait); err != nil {
+		return Recipient{}, err
+	}
+	return Recipient{}, refusal(v)
+}
+
+// lookup returns the recipient for a path, and what the configuration says of it.
+func (r *Receiver) lookup(path smtp.Path) (Recipient, screen.Evidence, error) {
+	rcpt := Recipient{Path: path}
+	if r.opts.Specials {
+		rcpt.special, _ = parseSpecial(path.Localpart)
+	}
+	t, err := r.opts.Config().Resolve(path)
+	switch {
+	case errors.Is(err, config.ErrDomainDisabled):
+		return rcpt, screen.Evidence{DomainDisabled: true}, nil
+	case errors.Is(err, config.ErrNoDomain), errors.Is(err, config.ErrNoAddress):
+		return r.catchAll(rcpt, err)
+	case err != nil:
+		return Recipient{}, screen.Evidence{}, fmt.Errorf("resolving %q: %w", path, err)
+	}
+	rcpt.kind, rcpt.public = kindOf(t), t.PostPublic
+	e := screen.Evidence{Recipient: rcpt.kind}
+	targets := []config.Target{t}
+	if t.Alias {
+		targets = t.Members
+		rcpt.members = map[smtp.Address]bool{}
+	}
+	var refused *smtp.Error
+	for _, t := range targets {
+		if rcpt.members != nil {
+			rcpt.members[t.Canonical] = true
+		}
+		if t.Refuse != nil {
+			refused = t.Refuse
+			continue
+		}
+		rcpt.places = append(rcpt.places, place{t.Account, t.Mailbox, t.Canonical.String(), t.Canonical})
+	}
+	if len(rcpt.places) == 0 && refused != nil {
+		e.Refusal = &screen.Refusal{Code: refused.Code, Enhanced: refused.Enhanced, Text: refused.Text}
+	}
+	return rcpt, e, nil
+}
+
+// catchAll is for what the configuration doesn't know.
+func (r *Receiver) catchAll(rcpt Recipient, err error) (Recipient, screen.Evidence, error) {
+	if r.opts.CatchAllAccount == "" {
+		if errors.Is(err, config.ErrNoDomain) {
+			return rcpt, screen.Evidence{Recipient: screen.Foreign}, nil
+		}
+		return rcpt, screen.Evidence{Recipient: screen.Unknown}, nil
+	}
+	rcpt.kind = screen.CatchAll
+	address, _ := rcpt.Path.Address()
+	address = r.opts.Config().Canonical(address)
+	to := rcpt.Path.String()
+	if !address.IsZero() {
+		to = address.String()
+	}
+	rcpt.places = []place{{account: r.opts.CatchAllAccount, deliveredTo: to, address: address}}
+	return rcpt, screen.Evidence{Recipient: rcpt.kind}, nil
+}
+
+func kindOf(t config.Target) screen.Recipient {
+	switch {
+	case t.Alias:
+		return screen.Alias
+	case t.CatchAll:
+		return screen.CatchAll
+	}
+	return screen.Known
+}
+
+// overQuota returns whether none of the places has room for size bytes.
+func (r *Receiver) overQuota(ctx context.Context, places []place, size int64) (bool, error) {
+	for _, p := range places {
+		a, err := r.opts.Store.Account(ctx, p.account)
+		if err != nil {
+			return false, fmt.Errorf("opening account %q: %w", p.account, err)
+		}
+		err = a.CheckQuota(size)
+		if cerr := a.Close(); cerr != nil {
+			return false, fmt.Errorf("closing account %q: %w", p.account, cerr)
+		}
+		if !errors.Is(err, store.ErrOverQuota) {
+			return false, err
+		}
+	}
+	return len(places) > 0, nil
+}
+
+// refusal returns the error for a verdict that does not accept.
+func refusal(v screen.Verdict) *smtp.Error {
+	return &smtp.Error{Code: v.Code, Enhanced: v.Enhanced, Text: v.Text, Err: errors.New(v.Explanation)}
+}
+
+// sleep waits for d, or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

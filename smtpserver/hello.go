@@ -1,0 +1,70 @@
+package smtpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"github.com/mjl-/mox/smtp"
+)
+
+// ehlo answers with the extensions we have, RFC 5321, section 4.1.1.1. It ends a
+// transaction, as RSET does.
+func (s *session) ehlo(ctx context.Context, h smtp.Hello) (reply, error) {
+	s.reset(ctx)
+	s.peer.Hello, s.peer.Extended = h, true
+	text := s.listener.Hostname.XName(false) + "\nPIPELINING\n" + fmt.Sprintf("SIZE %d", s.listener.MessageSizeMax)
+	if s.listener.TLS != nil && s.peer.TLS == nil {
+		text += "\nSTARTTLS"
+	}
+	text += "\nENHANCEDSTATUSCODES\n8BITMIME\nCHUNKING\n" + fmt.Sprintf("LIMITS RCPTMAX=%d", recipientsMax) + "\nSMTPUTF8\nHELP"
+	return reply{code: smtp.CodeOK, text: text}, nil
+}
+
+// helo is for clients without extensions.
+func (s *session) helo(ctx context.Context, h smtp.Hello) (reply, error) {
+	s.reset(ctx)
+	s.peer.Hello, s.peer.Extended = h, false
+	return reply{code: smtp.CodeOK, text: s.listener.Hostname.XName(false)}, nil
+}
+
+// startTLS goes over to TLS, RFC 3207. What was said before is forgotten: nobody
+// knows who said it.
+func (s *session) startTLS(ctx context.Context, _ nothing) (reply, error) {
+	switch {
+	case s.peer.TLS != nil:
+		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "TLS is active already")
+	case s.listener.TLS == nil:
+		return reply{}, smtp.Errorf(smtp.CodeNotImplemented, smtp.DetailBadCommand, "TLS is not offered")
+	}
+	r := reply{code: smtp.CodeReady, enhanced: "2.0.0", text: "go ahead"}
+	if err := s.write(ctx, r); err != nil {
+		return reply{}, err
+	}
+	s.server.metrics.starttls.Inc()
+	state, err := s.wire.startTLS(ctx, s.listener.TLS)
+	if err != nil {
+		s.server.metrics.starttlsErr.WithLabelValues(handshakeReason(err)).Inc()
+		return reply{}, gone{fmt.Errorf("TLS handshake: %w", err)} // There is no way to tell the peer.
+	}
+	s.reset(ctx)
+	s.peer.TLS = state
+	s.peer.Hello, s.peer.Extended = smtp.Hello{}, false
+	s.log.DebugContext(ctx, "tls", "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite), "sni", state.ServerName)
+	r.written = true
+	return r, nil
+}
+
+func handshakeReason(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return errorTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return errorIO
+	}
+	return errorOther
+}

@@ -1,0 +1,70 @@
+package smtpserver
+
+import (
+	"context"
+
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
+)
+
+// mail begins a transaction, RFC 5321, section 4.1.1.2.
+func (s *session) mail(ctx context.Context, m smtp.MailFrom) (reply, error) {
+	switch {
+	case s.tx != nil:
+		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "MAIL was given already")
+	case s.bad > badTransactionsMax && s.messages == 0 && !s.peer.Exempt:
+		return reply{}, smtp.Errorf(smtp.CodeMailboxPermanent, "1.0", "too many failed transactions").Closing()
+	case m.Size > s.listener.MessageSizeMax:
+		return reply{}, s.tooLarge()
+	}
+	tx := &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}
+	if err := s.server.opts.Receiver.Sender(ctx, tx); err != nil {
+		s.bad++
+		return reply{}, err
+	}
+	s.tx = tx
+	return reply{code: smtp.CodeOK, enhanced: "2.1.0", text: "sender ok"}, nil
+}
+
+func (s *session) tooLarge() *smtp.Error {
+	return smtp.Errorf(smtp.CodeTooLarge, smtp.DetailMessageTooBig, "message is larger than %d bytes", s.listener.MessageSizeMax)
+}
+
+// rcpt adds a recipient, RFC 5321, section 4.1.1.3.
+func (s *session) rcpt(ctx context.Context, r smtp.RcptTo) (reply, error) {
+	switch {
+	case s.chunk != nil:
+		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "the message has begun already")
+	case r.Unicode && !s.tx.SMTPUTF8:
+		return reply{}, smtp.Errorf(smtp.CodeBadAddress, smtp.DetailUTF8AddressRefused, "address needs MAIL with the SMTPUTF8 parameter")
+	case len(s.tx.Rcpts) >= recipientsMax:
+		return reply{}, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailTooManyRecipients, "more than %d recipients", recipientsMax)
+	}
+	rcpt, err := s.server.opts.Receiver.Resolve(ctx, s.tx, r.Path)
+	if err != nil {
+		if e, ours := errorFor(err); !ours && !e.Temporary() {
+			s.unknown()
+		}
+		return reply{}, err
+	}
+	s.tx.Rcpts = append(s.tx.Rcpts, rcpt)
+	return reply{code: smtp.CodeOK, enhanced: "2.1.5", text: "recipient ok"}, nil
+}
+
+// unknown counts a recipient that is none.
+func (s *session) unknown() {
+	if s.peer.Unknowns++; s.peer.Unknowns >= unknownsSlow {
+		s.setSlow()
+	}
+}
+
+// ready returns an error if no message can come now.
+func (s *session) ready() error {
+	if s.tx == nil {
+		return smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "MAIL comes first")
+	}
+	if len(s.tx.Rcpts) == 0 {
+		return smtp.Errorf(smtp.CodeTransactionFailed, smtp.DetailBadCommand, "no valid recipients")
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package smtpserver
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// kind is the value of the label "kind": mail from other servers, as opposed to
+// submissions of users.
+const kind = "deliver"
+
+// metrics counts what happens in all sessions.
+type metrics struct {
+	open        atomic.Int64
+	connections *prometheus.CounterVec
+	commands    *prometheus.HistogramVec
+	errors      *prometheus.CounterVec
+	starttls    prometheus.Counter
+	starttlsErr *prometheus.CounterVec
+}
+
+// Values of the label "error" and of "reason" of failed handshakes.
+const (
+	errorInternal = "internal"
+	errorPanic    = "panic"
+	errorRefused  = "connection-refused"
+	errorLimit    = "too-many-errors"
+	errorTimeout  = "timeout"
+	errorIO       = "io"
+	errorOther    = "handshake"
+)
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_smtpserver_connection_total",
+			Help: "Incoming SMTP connections.",
+		}, []string{"kind"}),
+		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mox_smtpserver_command_duration_seconds",
+			Help:    "Time from an SMTP command to its reply, by the codes of the reply.",
+			Buckets: []float64{0.001, 0.005, 0.01, 0.05, 0.100, 0.5, 1, 5, 10, 20, 30, 60, 120},
+		}, []string{"kind", "cmd", "code", "ecode"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_smtpserver_errors_total",
+			Help: "Trouble in SMTP sessions: ours, and peers that were sent away.",
+		}, []string{"error"}),
+		starttls: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "mox_smtpserver_delivery_starttls_total",
+			Help: "TLS handshakes after STARTTLS.",
+		}),
+		starttlsErr: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_smtpserver_delivery_starttls_errors_total",
+			Help: "TLS handshakes after STARTTLS that failed.",
+		}, []string{"reason"}),
+	}
+	m.connections.WithLabelValues(kind)
+	for _, e := range []string{errorInternal, errorPanic, errorRefused, errorLimit} {
+		m.errors.WithLabelValues(e)
+	}
+	for _, r := range []string{errorTimeout, errorIO, errorOther} {
+		m.starttlsErr.WithLabelValues(r)
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.connections, m.commands, m.errors, m.starttls, m.starttlsErr} {
+		errs = append(errs, reg.Register(c))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("registering metrics of smtpserver: %w", err)
+	}
+	return m, nil
+}
+
+// opened counts open connections and returns how many there are.
+func (m *metrics) opened(n int64) int64 { return m.open.Add(n) }
+
+func (m *metrics) refused() { m.errors.WithLabelValues(errorRefused).Inc() }
+
+// command counts a reply.
+func (m *metrics) command(name string, r reply, took time.Duration) {
+	m.commands.WithLabelValues(kind, name, strconv.Itoa(r.code), r.enhanced).Observe(took.Seconds())
+}

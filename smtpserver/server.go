@@ -1,0 +1,260 @@
+// Package smtpserver takes mail from other servers over SMTP (RFC 5321).
+//
+// It speaks the protocol: limits, waiting, TLS, what is a command and where a
+// message ends. Where a message goes, and whether it is taken, package receive
+// knows. Package system makes one Server and calls Serve for each listener.
+//
+// A command is a row in the table of command.go: a pure parser from package
+// smtp, a method of session that returns what to reply or an error, and one
+// place that writes it.
+package smtpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/receive"
+)
+
+// Options is what a Server needs. Fields are required unless said otherwise.
+type Options struct {
+	Log      *slog.Logger
+	Receiver *receive.Receiver
+	CIDs     *cid.Counter
+
+	// Opaque returns the form of a connection id that ends each error reply:
+	// cid.Key.Seal.
+	Opaque func(cid int64) string
+
+	// Registerer gets the metrics mox_smtpserver_*. Nil: none.
+	Registerer prometheus.Registerer
+
+	// Panicked is called when a session died of a panic, after it was logged. Nil:
+	// nothing else is done.
+	Panicked func()
+
+	// Connections bounds connections by address. Nil: no limit.
+	Connections ConnectionLimit
+
+	// Exempt tells addresses without limits on connections and transactions, and
+	// without waiting. Nil: none.
+	Exempt func(ip netip.Addr) bool
+
+	// Pedantic refuses what peers send against the grammar, also where the mail
+	// would get through.
+	Pedantic bool
+
+	// Product is named in the greeting. Empty: not named.
+	Product string
+
+	// ConnectionsMax bounds the connections of all addresses together. Zero: 5000.
+	ConnectionsMax int64
+
+	// Grace is how long running commands may take when the server stops. Zero: 3 s.
+	Grace time.Duration
+}
+
+// ConnectionLimit counts connections by the address they come from.
+type ConnectionLimit interface {
+	// Open reports whether one more connection from ip is fine, and counts it.
+	Open(now time.Time, ip netip.Addr) bool
+	// Close is called for each connection that Open allowed.
+	Close(ip netip.Addr)
+}
+
+// Listener is how connections of one listening socket are treated.
+type Listener struct {
+	Name     string // For logs.
+	Hostname dns.Domain
+	TLS      *tls.Config // For STARTTLS. Nil: it is not offered.
+
+	// MessageSizeMax bounds a message in bytes, as it is on the wire without dots
+	// that were stuffed. Zero: 100 MiB.
+	MessageSizeMax int64
+}
+
+// Server serves SMTP. It is safe for concurrent use.
+type Server struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// New returns a server. It starts nothing.
+func New(opts Options) (*Server, error) {
+	if opts.Log == nil || opts.Receiver == nil || opts.CIDs == nil || opts.Opaque == nil {
+		return nil, errors.New("smtpserver: missing option")
+	}
+	if opts.Exempt == nil {
+		opts.Exempt = func(netip.Addr) bool { return false }
+	}
+	if opts.ConnectionsMax <= 0 {
+		opts.ConnectionsMax = connectionsMaxDefault
+	}
+	if opts.Grace <= 0 {
+		opts.Grace = graceDefault
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{opts: opts, log: opts.Log.With("pkg", "smtpserver"), metrics: m}, nil
+}
+
+// Serve accepts connections from ln and serves them until ctx is done or
+// accepting fails. It then closes ln, tells sessions that wait for a command 421,
+// lets running commands end in the grace time, cancels the others, and returns
+// when all sessions have ended. The error is nil if ctx is done.
+func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error {
+	if l.MessageSizeMax <= 0 {
+		l.MessageSizeMax = messageSizeMaxDefault
+	}
+	if l.TLS != nil {
+		// Session tickets are known to fail with some senders, which then don't
+		// deliver at all.
+		l.TLS = l.TLS.Clone()
+		l.TLS.SessionTicketsDisabled = true
+	}
+	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+
+	g := &group{server: srv, sessions: map[*session]struct{}{}}
+	err := srv.accept(ctx, ln, func(conn net.Conn) {
+		g.running.Go(func() { g.serve(hard, conn, l) })
+	})
+	_ = ln.Close() // It is closed already, or broken.
+	g.end(srv.opts.Grace, cancel)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// accept calls serve for each connection until ctx is done or ln is broken.
+func (srv *Server) accept(ctx context.Context, ln net.Listener, serve func(net.Conn)) error {
+	for {
+		conn, err := ln.Accept()
+		switch {
+		case err == nil:
+			serve(conn)
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			srv.log.ErrorContext(ctx, "accepting connection", "err", err)
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(acceptRetryAfter):
+			}
+		}
+	}
+}
+
+// group is the sessions of one call of Serve.
+type group struct {
+	server  *Server
+	running sync.WaitGroup
+
+	mu       sync.Mutex
+	stopping bool
+	sessions map[*session]struct{}
+}
+
+// serve runs a session on a new connection, unless limits forbid it.
+func (g *group) serve(ctx context.Context, conn net.Conn, l Listener) {
+	srv := g.server
+	defer func() { _ = conn.Close() }() // Closed by the session already, when all is well.
+	s := newSession(srv, conn, l)
+	if limit := srv.opts.Connections; limit != nil && !s.peer.Exempt {
+		if !limit.Open(time.Now(), s.peer.IP) {
+			srv.metrics.refused()
+			s.turnAway("too many connections from your network")
+			return
+		}
+		defer limit.Close(s.peer.IP)
+	}
+	ok := g.add(s)
+	defer g.remove(s)
+	if !ok {
+		srv.metrics.refused()
+		s.turnAway("too many connections")
+		return
+	}
+	s.serve(ctx)
+}
+
+// add takes a session in, and tells it if the server is stopping. It returns
+// false if there are too many.
+func (g *group) add(s *session) bool {
+	open := g.server.metrics.opened(1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sessions[s] = struct{}{}
+	if g.stopping {
+		s.wire.interrupt(false)
+	}
+	return open <= g.server.opts.ConnectionsMax
+}
+
+func (g *group) remove(s *session) {
+	g.server.metrics.opened(-1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.sessions, s)
+}
+
+// end ends all sessions, and returns when the last one is gone.
+func (g *group) end(grace time.Duration, cancel func()) {
+	g.interrupt(false)
+	done := make(chan struct{})
+	go func() {
+		g.running.Wait()
+		close(done)
+	}()
+	for _, step := range []func(){
+		func() { cancel(); g.interrupt(true) },
+		g.close,
+	} {
+		timer := time.NewTimer(grace)
+		select {
+		case <-done:
+			timer.Stop()
+			return
+		case <-timer.C:
+			step()
+		}
+	}
+	<-done
+}
+
+// interrupt makes sessions end when they next wait for a command, or if now is
+// set when they wait for anything.
+func (g *group) interrupt(now bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopping = true
+	for s := range g.sessions {
+		s.wire.interrupt(now)
+	}
+}
+
+// close closes the connections of sessions that don't end by themselves.
+func (g *group) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.sessions {
+		_ = s.wire.raw.Close() // The session sees an error, if there is any.
+	}
+}

@@ -1,0 +1,210 @@
+package smtpserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mjl-/mox/lineio"
+)
+
+// errStopping means that the server stops and the peer should be told.
+var errStopping = errors.New("server is stopping")
+
+// gone is the error of a connection that has failed: nobody is there to get a
+// reply.
+type gone struct{ error }
+
+// Unwrap returns the cause.
+func (g gone) Unwrap() error { return g.error }
+
+// isGone returns whether the connection has ended.
+func isGone(err error) bool {
+	_, ok := errors.AsType[gone](err)
+	return ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// lost returns the error of a read or write. A deadline that has passed does not
+// mean that the peer is gone.
+func lost(err error) error {
+	if err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) { //nolint:errorlint // Readers return io.EOF itself.
+		return err
+	}
+	return gone{err}
+}
+
+// wire is the connection of a session. It sees to it that every read and write
+// has a limit of time, that replies are sent before we wait for more commands,
+// and that waiting ends when the server stops.
+type wire struct {
+	raw net.Conn // Below TLS.
+
+	// Owned by the serving goroutine.
+	conn    net.Conn // raw, or TLS above it.
+	r       *lineio.Reader
+	w       *lineio.Writer
+	slow    bool          // See slowPause.
+	wait    time.Duration // For the next read.
+	until   time.Time     // No read takes longer, unless zero.
+	command bool          // The next read waits for a command.
+
+	mu      sync.Mutex
+	stop    bool // Waiting for a command ends.
+	stopNow bool // All waiting ends.
+	idle    bool // The serving goroutine may be waiting for a command.
+}
+
+func newWire(conn net.Conn) *wire {
+	c := &wire{raw: conn, conn: conn, wait: commandWait}
+	c.r = lineio.NewReader(source{c}, lineio.Options{})
+	c.w = lineio.NewWriter(sink{c}, lineio.Options{})
+	return c
+}
+
+// interrupt makes the session end when it next waits for a command, or if now
+// is set for anything.
+func (c *wire) interrupt(now bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stop, c.stopNow = true, c.stopNow || now
+	if c.idle || c.stopNow {
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // If it fails the connection is broken, and reading fails too.
+	}
+}
+
+// arm sets the deadline for a read.
+func (c *wire) arm() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = c.command
+	if c.stopNow || c.stop && c.idle {
+		return errStopping
+	}
+	deadline := time.Now().Add(c.wait)
+	if !c.until.IsZero() && c.until.Before(deadline) {
+		deadline = c.until
+	}
+	return c.raw.SetReadDeadline(deadline)
+}
+
+// disarm is called after a read. An error of a read that was interrupted is
+// errStopping.
+func (c *wire) disarm(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stopped := c.stopNow || c.stop && c.idle
+	c.idle = false
+	if err != nil && stopped {
+		return errStopping
+	}
+	return lost(err)
+}
+
+// source reads from the connection.
+type source struct{ c *wire }
+
+func (s source) Read(p []byte) (int, error) {
+	c := s.c
+	if err := c.w.Flush(); err != nil {
+		return 0, err
+	}
+	if c.slow {
+		time.Sleep(slowPause)
+	}
+	if err := c.arm(); err != nil {
+		return 0, err
+	}
+	n, err := c.conn.Read(p)
+	return n, c.disarm(err)
+}
+
+// sink writes to the connection.
+type sink struct{ c *wire }
+
+func (s sink) Write(p []byte) (int, error) {
+	c := s.c
+	if err := c.raw.SetWriteDeadline(time.Now().Add(commandWait)); err != nil {
+		return 0, err
+	}
+	n := 0
+	if c.slow {
+		for end := time.Now().Add(slowWait); n < len(p)-1 && time.Now().Before(end); n++ {
+			if _, err := c.conn.Write(p[n : n+1]); err != nil {
+				return n, gone{err}
+			}
+			time.Sleep(slowPause)
+		}
+	}
+	m, err := c.conn.Write(p[n:])
+	if err != nil {
+		err = gone{err} // After a timeout nothing can be said either.
+	}
+	return n + m, err
+}
+
+// startTLS does a TLS handshake as server. What the peer has sent already is a
+// part of it: plain text commands behind STARTTLS are never run (RFC 3207,
+// section 4.2, and CVE-2011-0411).
+func (c *wire) startTLS(ctx context.Context, config *tls.Config) (*tls.ConnectionState, error) {
+	if err := c.w.Flush(); err != nil {
+		return nil, err
+	}
+	early, err := c.r.Peek(c.r.Buffered())
+	if err != nil {
+		return nil, err
+	}
+	t := tls.Server(&tlsTransport{Conn: c.raw, early: append([]byte(nil), early...)}, config)
+	if err := c.raw.SetDeadline(time.Now().Add(handshakeWait)); err != nil {
+		return nil, err
+	}
+	if err := t.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	c.conn = t
+	c.r = lineio.NewReader(source{c}, lineio.Options{})
+	c.w = lineio.NewWriter(sink{c}, lineio.Options{})
+	state := t.ConnectionState()
+	return &state, nil
+}
+
+// tlsTransport is the connection below TLS, with what was read of it already.
+type tlsTransport struct {
+	net.Conn
+	early []byte
+}
+
+func (t *tlsTransport) Read(p []byte) (int, error) {
+	if len(t.early) > 0 {
+		n := copy(p, t.early)
+		t.early = t.early[n:]
+		return n, nil
+	}
+	return t.Conn.Read(p)
+}
+
+// linger sends what is left, and takes what the peer is still sending until it
+// has seen our last reply.
+func (c *wire) linger() {
+	if c.w.Flush() != nil {
+		return
+	}
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if t, ok := c.raw.(interface{ CloseWrite() error }); ok && c.raw != c.conn && t.CloseWrite() != nil {
+		return
+	}
+	c.mu.Lock()
+	stop := c.stop
+	c.mu.Unlock()
+	if stop || c.raw.SetReadDeadline(time.Now().Add(lingerWait)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c.raw, lingerSizeMax) // However it ends, the connection is closed next.
+}
