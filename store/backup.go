@@ -104,7 +104,11 @@ func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult
 			}
 			dirs[dir] = true
 		}
-		if err := linkOrCopy(a.messagePath(e.ID), to); err != nil {
+		err := linkOrCopy(a.messagePath(e.ID), to)
+		if errors.Is(err, fs.ErrNotExist) && db.Get(ctx, &Erase{EmailID: e.ID}) == nil {
+			return nil // It was being erased when the copy began.
+		}
+		if err != nil {
 			return fmt.Errorf("message file %d: %w", e.ID, err)
 		}
 		res.Messages++

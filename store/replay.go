@@ -57,6 +57,7 @@ func (d *Dir) openJournal(ctx context.Context) error {
 			return err
 		}
 	}
+	d.erasePins.Add(1) // A file must not be erased between its check and its repair.
 	r := &replay{d: d, accounts: map[string]*Account{}, aside: map[asideKey]bool{}}
 	defer r.close()
 	if err := r.loadAside(ctx); err != nil {
@@ -81,10 +82,12 @@ func (d *Dir) openJournal(ctx context.Context) error {
 
 // close gives back the accounts; those with items stay open by themselves.
 func (r *replay) close() {
+	r.d.erasePins.Add(-1)
 	for _, a := range r.accounts {
 		if a == nil {
 			continue
 		}
+		a.eraseSoon()
 		if err := a.Close(); err != nil {
 			r.d.log.Error("closing account after replay", "account", a.name, "err", err)
 		}
