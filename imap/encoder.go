@@ -189,3 +189,11 @@ func (e *Encoder) write() {
 	}
 	*e.buf = (*e.buf)[:0]
 }
+
+// Fail makes the encoder fail, for a caller that can't send what it has
+// announced. Only closing the connection can help then.
+func (e *Encoder) Fail(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}

@@ -1,0 +1,116 @@
+package imapserver
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// errStopping is returned by reads of a session that should end because the
+// server stops.
+var errStopping = errors.New("imapserver: server is stopping")
+
+// conn is a client's connection with deadlines: each read and each write may
+// take as long as the session's state says. Reads and writes come from one
+// goroutine each at a time; interrupt may come from another.
+type conn struct {
+	net.Conn // The TCP connection, or TLS over it.
+
+	readMax, writeMax time.Duration
+	readUntil         time.Time // No read waits longer, whatever readMax says. Zero: no such moment.
+
+	received, sent atomic.Int64
+	stopping       atomic.Bool
+	sentTee        func(p []byte) // Sees what is written, but for large bodies.
+}
+
+func newConn(nc net.Conn) *conn {
+	return &conn{Conn: nc, readMax: preauthIdle, writeMax: preauthWrite}
+}
+
+// Read reads what is there, waiting at most as long as the state allows.
+func (c *conn) Read(p []byte) (int, error) {
+	until := time.Now().Add(c.readMax)
+	if !c.readUntil.IsZero() && c.readUntil.Before(until) {
+		until = c.readUntil
+	}
+	if err := c.SetReadDeadline(until); err != nil {
+		return 0, err
+	}
+	if c.stopping.Load() { // Else the deadline just set would hide that of interrupt.
+		return 0, errStopping
+	}
+	n, err := c.Conn.Read(p)
+	c.received.Add(int64(n))
+	if err != nil && c.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errStopping
+	}
+	return n, err
+}
+
+// Write writes all of p. Each piece has its own time, so that a slow client
+// gets a large response and one that does not read at all is given up.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.sentTee != nil {
+		c.sentTee(p)
+	}
+	written := 0
+	for {
+		piece := p[written:min(len(p), written+streamBuffer)]
+		if err := c.SetWriteDeadline(time.Now().Add(c.writeMax)); err != nil {
+			return written, err
+		}
+		n, err := c.Conn.Write(piece)
+		written += n
+		c.sent.Add(int64(n))
+		if err != nil || written == len(p) {
+			return written, err
+		}
+	}
+}
+
+// ReadFrom sends what r has: from a file by sendfile where the connection can,
+// else through a buffer.
+func (c *conn) ReadFrom(r io.Reader) (int64, error) {
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return io.Copy(writerOnly{c}, r)
+	}
+	tcp, plain := c.Conn.(*net.TCPConn)
+	if !plain {
+		return io.CopyBuffer(writerOnly{c}, r, make([]byte, min(streamBuffer, max(limited.N, 1))))
+	}
+	var total int64
+	for left := limited.N; left > 0; {
+		if err := c.SetWriteDeadline(time.Now().Add(c.writeMax)); err != nil {
+			return total, err
+		}
+		n, err := tcp.ReadFrom(io.LimitReader(limited.R, min(left, 4*streamBuffer)))
+		total, left = total+n, left-n
+		c.sent.Add(n)
+		if err != nil || n == 0 {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// writerOnly hides ReadFrom from io.Copy.
+type writerOnly struct{ io.Writer }
+
+// interrupt makes the read that waits, and all later ones, return errStopping.
+func (c *conn) interrupt() {
+	c.stopping.Store(true)
+	_ = c.SetReadDeadline(time.Unix(1, 0)) // If it fails, so does the read.
+}
+
+// prefixedConn is a connection of which some bytes were read already.
+type prefixedConn struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c prefixedConn) Read(p []byte) (int, error) { return c.r.Read(p) }

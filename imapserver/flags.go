@@ -1,0 +1,97 @@
+package imapserver
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/mjl-/mox/store"
+)
+
+// systemFlags are the flags that every mailbox has, as FLAGS lists them.
+var systemFlags = strings.Join(store.Flags(1<<31-1).Names(), " ")
+
+// flagNames returns the flags of a mailbox with these keywords.
+func flagNames(keywords []string) string {
+	if len(keywords) == 0 {
+		return systemFlags
+	}
+	return systemFlags + " " + strings.Join(keywords, " ")
+}
+
+// bitKeywordsMax is a number of keywords of a mailbox up to which all are among
+// the bits of an entry.
+const bitKeywordsMax = 50
+
+// flagWriter renders the flags of messages. It keeps the text for the bits it
+// saw, as most messages of a mailbox have one of few combinations.
+type flagWriter struct {
+	view  *store.Selection
+	texts map[uint64]string
+	keep  bool // Bits say all about the keywords.
+
+	bits uint64 // Those of text.
+	text string
+}
+
+func newFlagWriter(view *store.Selection) *flagWriter {
+	return &flagWriter{view: view, keep: len(view.AllKeywords()) <= bitKeywordsMax, texts: map[uint64]string{}, bits: 1<<64 - 1}
+}
+
+// flagTextsMax bounds the texts that a flagWriter keeps.
+const flagTextsMax = 1000
+
+// append appends the flags of e in parentheses.
+func (w *flagWriter) append(b []byte, e store.Entry) []byte {
+	if e.Bits != w.bits {
+		text, ok := w.texts[e.Bits]
+		if !ok {
+			text = w.render(e)
+		}
+		w.bits, w.text = e.Bits, text
+		if plain := uint64(e.Flags()) == e.Bits; !plain && !w.keep {
+			w.bits = 1<<64 - 1
+		} else if !ok && len(w.texts) < flagTextsMax {
+			w.texts[e.Bits] = text
+		}
+	}
+	return append(b, w.text...)
+}
+
+func (w *flagWriter) render(e store.Entry) string {
+	names := e.Flags().Names()
+	names = append(names, w.view.Keywords(e)...)
+	return "(" + strings.Join(names, " ") + ")"
+}
+
+// writeFlags writes a FETCH response with the flags of each entry.
+func (s *session) writeFlags(entries []store.Entry, withUID bool) {
+	if len(entries) == 0 {
+		return
+	}
+	s.tellKeywords()
+	w := newFlagWriter(s.sel.view)
+	for len(entries) > 0 {
+		n := min(len(entries), entriesBatch)
+		s.out.Append(func(b []byte) []byte {
+			for _, e := range entries[:n] {
+				number, ok := s.sel.number(e.UID)
+				if !ok {
+					continue
+				}
+				b = append(b, "* "...)
+				b = strconv.AppendInt(b, int64(number), 10)
+				b = append(b, " FETCH ("...)
+				if withUID || s.rev2 {
+					b = append(b, "UID "...)
+					b = strconv.AppendUint(b, uint64(e.UID), 10)
+					b = append(b, ' ')
+				}
+				b = append(b, "FLAGS "...)
+				b = w.append(b, e)
+				b = append(b, ")\r\n"...)
+			}
+			return b
+		})
+		entries = entries[n:]
+	}
+}

@@ -1,0 +1,130 @@
+package imapserver
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/mjl-/mox/imap"
+)
+
+// capabilityNames are those that every session has: what RFC 9051 includes is
+// named too, for clients that only know IMAP4rev1.
+const capabilityNames = "IMAP4rev2 IMAP4rev1 ENABLE LITERAL- IDLE SASL-IR BINARY UNSELECT UIDPLUS ESEARCH SEARCHRES MOVE" +
+	" LIST-EXTENDED CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-STATUS STATUS=SIZE NAMESPACE ID"
+
+// capabilities returns what the session can do now.
+func (s *session) capabilities() string {
+	list := capabilityNames
+	if s.account != nil {
+		return list
+	}
+	if s.listener.TLS != nil && s.tls == "" {
+		list += " STARTTLS"
+	}
+	if s.plainLogin() {
+		return list + " AUTH=PLAIN"
+	}
+	return list + " LOGINDISABLED"
+}
+
+func (s *session) capability(context.Context, command, nothing) (imap.Response, error) {
+	s.out.Raw("* CAPABILITY ", s.capabilities()).CRLF()
+	return imap.OK("", "done"), nil
+}
+
+// noop lets a client poll: what changed is told before the reply. Deliveries
+// that were acknowledged before are among it. CHECK is the same.
+func (s *session) noop(ctx context.Context, _ command, _ nothing) (imap.Response, error) {
+	if s.account != nil {
+		s.account.WaitDurable(ctx)
+	}
+	return imap.OK("", "done"), nil
+}
+
+func (s *session) logout(context.Context, command, nothing) (imap.Response, error) {
+	s.out.Response("*", imap.Response{Type: "BYE", Text: "goodbye"})
+	s.ended = true
+	return imap.OK("", "done"), nil
+}
+
+func (s *session) namespace(context.Context, command, nothing) (imap.Response, error) {
+	s.out.Raw(`* NAMESPACE (("" "/")) NIL NIL`).CRLF()
+	return imap.OK("", "done"), nil
+}
+
+// idRequest is what a client says of itself, RFC 2971.
+type idRequest struct{ fields [][2]string }
+
+// Limits of RFC 2971, section 3.3.
+const (
+	idFieldsMax = 30
+	idNameMax   = 30   // Bytes.
+	idValueMax  = 1024 // Bytes.
+)
+
+// parseID parses the arguments of ID:
+//
+//	id = "ID" SP ("(" [string SP nstring *(SP string SP nstring)] ")" / nil)
+func parseID(d *imap.Decoder) (req idRequest) {
+	d.SP()
+	if d.TakeWord("NIL") {
+		return req
+	}
+	d.ListOrEmpty(func() {
+		name := d.AString()
+		d.SP()
+		value, _ := d.NString()
+		same := func(f [2]string) bool { return strings.EqualFold(f[0], name) }
+		switch {
+		case len(req.fields) == idFieldsMax || len(name) > idNameMax || len(value) > idValueMax:
+			d.Fail("too many fields, or too long")
+		case slices.ContainsFunc(req.fields, same):
+			d.Fail("duplicate field %+q", name)
+		}
+		req.fields = append(req.fields, [2]string{name, value})
+	})
+	return req
+}
+
+// id exchanges names of programs. Those of the client are only logged.
+func (s *session) id(_ context.Context, _ command, req idRequest) (imap.Response, error) {
+	var words []string
+	for _, f := range req.fields {
+		words = append(words, f[0]+"="+f[1])
+	}
+	s.log.Info("client id", "fields", strings.Join(words, " "))
+	s.out.Raw(`* ID ("name" "mox"`)
+	if v := s.server.opts.Version; v != "" {
+		s.out.Raw(` "version" `).String(v)
+	}
+	s.out.Raw(")").CRLF()
+	return imap.OK("", "done"), nil
+}
+
+// enableRequest has the capabilities to enable, in upper case.
+type enableRequest struct{ names []string }
+
+// parseEnable parses the arguments of ENABLE, RFC 9051, section 9:
+//
+//	enable = "ENABLE" 1*(SP capability)
+func parseEnable(d *imap.Decoder) (req enableRequest) {
+	d.SP()
+	req.names = append(req.names, d.Word())
+	for d.TakeSP() {
+		req.names = append(req.names, d.Word())
+	}
+	return req
+}
+
+// enable turns on IMAP4rev2: UTF-8 in names, ESEARCH responses, no RECENT. What
+// we don't know is ignored, as section 6.3.1 says.
+func (s *session) enable(_ context.Context, _ command, req enableRequest) (imap.Response, error) {
+	s.out.Raw("* ENABLED")
+	if slices.Contains(req.names, "IMAP4REV2") && !s.rev2 {
+		s.rev2, s.out.UTF8 = true, true
+		s.out.Raw(" IMAP4rev2")
+	}
+	s.out.CRLF()
+	return imap.OK("", "done"), nil
+}

@@ -1,0 +1,305 @@
+package imapserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mjl-/mox/imap"
+	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/store"
+)
+
+// cost says what a matcher needs of a message. In AND and OR the cheap ones are
+// asked first.
+type cost uint8
+
+const (
+	costEntry     cost = iota // The array in memory.
+	costStructure             // A row: envelope and parsed structure.
+	costFile                  // The message file.
+)
+
+// matcher is a compiled search key.
+type matcher struct {
+	cost  cost
+	match func(c *candidate) (bool, error)
+}
+
+// candidate is a message being searched. What is more than its entry is read
+// when it is asked for.
+type candidate struct {
+	s         *session
+	ctx       context.Context //nolint:containedctx // It lives as long as the call that makes it.
+	tx        *store.Tx       // Nil if all matchers have costEntry.
+	entry     store.Entry
+	structure *store.Structure
+	tree      *message.Part
+	email     *store.Email
+	file      *os.File
+}
+
+func (c *candidate) close() {
+	if c.file != nil {
+		_ = c.file.Close() // It was only read.
+	}
+}
+
+// envelope returns the ready-made ENVELOPE.
+func (c *candidate) envelope() ([]byte, error) {
+	if c.structure == nil {
+		st, err := c.tx.Structure(c.entry.EmailID)
+		if err != nil {
+			return nil, err
+		}
+		c.structure = &st
+	}
+	return c.structure.Envelope, nil
+}
+
+// open returns the parsed structure, the prefix and the file.
+func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
+	if c.file != nil {
+		return c.tree, c.email.Prefix, c.file, nil
+	}
+	if _, err := c.envelope(); err != nil {
+		return nil, nil, nil, err
+	}
+	tree, err := message.ParsePart(c.structure.Tree)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("parsing structure: %w", err)
+	}
+	email, err := c.tx.Email(c.entry.EmailID)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	file, err := c.s.account.OpenMessage(c.entry.EmailID)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	c.tree, c.email, c.file = &tree, &email, file
+	return c.tree, email.Prefix, file, nil
+}
+
+// filesBatch is the number of messages searched in one transaction if files are
+// read: transactions should be short.
+const filesBatch = 20
+
+// match returns the messages for which m holds.
+func (s *session) match(ctx context.Context, m matcher) ([]store.UID, error) {
+	var found []store.UID
+	batch := entriesBatch
+	if m.cost == costFile {
+		batch = filesBatch
+	}
+	var entries []store.Entry
+	for part := range slices.Chunk(s.sel.uids(), batch) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		entries = s.sel.view.Entries(part, entries[:0])
+		var matched []store.UID
+		search := func(tx *store.Tx) (err error) {
+			matched, err = s.matchBatch(ctx, tx, m, entries, matched[:0])
+			return err
+		}
+		var err error
+		if m.cost == costEntry {
+			err = search(nil)
+		} else {
+			err = s.account.View(ctx, search)
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, matched...)
+	}
+	return found, nil
+}
+
+func (s *session) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
+	for _, e := range entries {
+		c := candidate{s: s, ctx: ctx, tx: tx, entry: e}
+		ok, err := m.match(&c)
+		c.close()
+		switch {
+		case errors.Is(err, store.ErrExpunged) || errors.Is(err, os.ErrNotExist):
+			continue // Gone, and the client will be told.
+		case err != nil:
+			return nil, fmt.Errorf("message %d: %w", e.UID, err)
+		case ok:
+			found = append(found, e.UID)
+		}
+	}
+	return found, nil
+}
+
+// compile makes a matcher of a key. It fails for sequence numbers that do not
+// exist.
+func (s *session) compile(k imap.SearchKey) (matcher, error) {
+	switch k.Key {
+	case imap.SearchAnd:
+		return s.compileAll(k.Keys)
+	case "NOT", "OR":
+		return s.compileLogic(k)
+	case imap.SearchSeq, "UID":
+		uids, err := s.sel.resolve(k.Set, k.Key == "UID")
+		if err != nil {
+			return matcher{}, err
+		}
+		return onEntry(func(e *store.Entry) bool {
+			_, ok := slices.BinarySearch(uids, e.UID)
+			return ok
+		}), nil
+	case "KEYWORD", "UNKEYWORD":
+		return s.compileKeyword(k.Text, k.Key == "KEYWORD"), nil
+	}
+	if test := flagTests[k.Key]; test.known {
+		return onEntry(func(e *store.Entry) bool { return e.Flags()&test.mask == test.want }), nil
+	}
+	if m, ok := compileNumber(k); ok {
+		return m, nil
+	}
+	return compileText(k)
+}
+
+// compileAll makes a matcher that holds if all keys do.
+func (s *session) compileAll(keys []imap.SearchKey) (matcher, error) {
+	list, most, err := s.compileList(keys)
+	if err != nil || len(list) == 1 {
+		return append(list, matcher{})[0], err
+	}
+	return matcher{most, func(c *candidate) (bool, error) {
+		for _, m := range list {
+			if ok, err := m.match(c); !ok || err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	}}, nil
+}
+
+// compileList compiles keys, and puts the cheap ones first.
+func (s *session) compileList(keys []imap.SearchKey) (list []matcher, most cost, err error) {
+	for _, k := range keys {
+		m, err := s.compile(k)
+		if err != nil {
+			return nil, 0, err
+		}
+		list = append(list, m)
+		most = max(most, m.cost)
+	}
+	slices.SortStableFunc(list, func(a, b matcher) int { return cmp.Compare(a.cost, b.cost) })
+	return list, most, nil
+}
+
+// compileLogic compiles NOT and OR.
+func (s *session) compileLogic(k imap.SearchKey) (matcher, error) {
+	list, most, err := s.compileList(k.Keys)
+	if err != nil {
+		return matcher{}, err
+	}
+	not := k.Key == "NOT"
+	return matcher{most, func(c *candidate) (bool, error) {
+		for _, m := range list {
+			ok, err := m.match(c)
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				return !not, nil
+			}
+		}
+		return not, nil
+	}}, nil
+}
+
+func onEntry(test func(e *store.Entry) bool) matcher {
+	return matcher{costEntry, func(c *candidate) (bool, error) { return test(&c.entry), nil }}
+}
+
+// flagTests are the keys about system flags: those under mask must be as want.
+// \Recent no message has, so RECENT and NEW find none, and OLD all.
+var flagTests = map[string]struct {
+	mask, want store.Flags
+	known      bool
+}{
+	"ALL":        {0, 0, true},
+	"OLD":        {0, 0, true},
+	"NEW":        {0, 1, true},
+	"RECENT":     {0, 1, true},
+	"SEEN":       {store.FlagSeen, store.FlagSeen, true},
+	"UNSEEN":     {store.FlagSeen, 0, true},
+	"ANSWERED":   {store.FlagAnswered, store.FlagAnswered, true},
+	"UNANSWERED": {store.FlagAnswered, 0, true},
+	"FLAGGED":    {store.FlagFlagged, store.FlagFlagged, true},
+	"UNFLAGGED":  {store.FlagFlagged, 0, true},
+	"DELETED":    {store.FlagDeleted, store.FlagDeleted, true},
+	"UNDELETED":  {store.FlagDeleted, 0, true},
+	"DRAFT":      {store.FlagDraft, store.FlagDraft, true},
+	"UNDRAFT":    {store.FlagDraft, 0, true},
+}
+
+// compileKeyword makes a matcher for a keyword, which may be one that is kept as
+// system flag.
+func (s *session) compileKeyword(name string, want bool) matcher {
+	if flag, ok := store.ParseFlag(name); ok {
+		return onEntry(func(e *store.Entry) bool { return (e.Flags()&flag != 0) == want })
+	}
+	name = strings.ToLower(name)
+	if !slices.Contains(s.sel.view.AllKeywords(), name) {
+		return onEntry(func(*store.Entry) bool { return !want })
+	}
+	return onEntry(func(e *store.Entry) bool {
+		return slices.Contains(s.sel.view.Keywords(*e), name) == want
+	})
+}
+
+// compileNumber compiles the keys that compare sizes and days. Days are those of
+// INTERNALDATE in UTC, in which we write it, or of the Date field in its own
+// zone: RFC 9051 wants time and zone disregarded.
+func compileNumber(k imap.SearchKey) (matcher, bool) {
+	const day = 24 * 60 * 60
+	from := k.Date.Time().Unix()
+	switch k.Key {
+	case "LARGER":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Size) > k.Size }), true
+	case "SMALLER":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Size) < k.Size }), true
+	case "BEFORE":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Received) < from }), true
+	case "ON":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Received) >= from && int64(e.Received) < from+day }), true
+	case "SINCE":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Received) >= from }), true
+	case "SENTBEFORE":
+		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) < 0 }), true
+	case "SENTON":
+		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) == 0 }), true
+	case "SENTSINCE":
+		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) >= 0 }), true
+	}
+	return matcher{}, false
+}
+
+// onSent makes a matcher on the day of the Date field. Without one that can be
+// understood, it is the day on which the message came.
+func onSent(test func(imap.Date) bool) matcher {
+	return matcher{costStructure, func(c *candidate) (bool, error) {
+		env, err := c.envelope()
+		if err != nil {
+			return false, err
+		}
+		date, _ := imap.EnvelopeString(env, imap.EnvelopeDate)
+		t, err := message.ParseDate(date)
+		if err != nil {
+			t = time.Unix(int64(c.entry.Received), 0).UTC()
+		}
+		return test(imap.DateOf(t)), nil
+	}}
+}

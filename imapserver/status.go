@@ -1,0 +1,77 @@
+package imapserver
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/mjl-/mox/imap"
+	"github.com/mjl-/mox/store"
+)
+
+// statusRequest is a parsed STATUS.
+type statusRequest struct {
+	name  string
+	items []string
+}
+
+// statusItems computes the data items of STATUS from a mailbox's row.
+var statusItems = map[string]func(mb *store.Mailbox) int64{
+	"MESSAGES":    func(mb *store.Mailbox) int64 { return mb.Total },
+	"UIDNEXT":     func(mb *store.Mailbox) int64 { return int64(mb.UIDNext) },
+	"UIDVALIDITY": func(mb *store.Mailbox) int64 { return int64(mb.UIDValidity) },
+	"UNSEEN":      func(mb *store.Mailbox) int64 { return mb.Unseen },
+	"DELETED":     func(mb *store.Mailbox) int64 { return mb.Deleted },
+	"SIZE":        func(mb *store.Mailbox) int64 { return mb.Size },
+	"RECENT":      func(*store.Mailbox) int64 { return 0 }, // Only RFC 3501 has it.
+}
+
+// statusItemsMax bounds the items of one STATUS: there is no use for more than
+// each once.
+const statusItemsMax = 20
+
+// parseStatus parses the arguments of STATUS, RFC 9051, section 9:
+//
+//	status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"
+func parseStatus(d *imap.Decoder) (req statusRequest) {
+	d.SP()
+	req.name = d.Mailbox()
+	d.SP()
+	req.items = parseStatusItems(d)
+	return req
+}
+
+func parseStatusItems(d *imap.Decoder) (items []string) {
+	d.List(func() {
+		word := d.Word()
+		if statusItems[word] == nil {
+			d.Fail("unknown STATUS item %+q", word)
+		} else if len(items) == statusItemsMax {
+			d.Fail("more than %d STATUS items", statusItemsMax)
+		}
+		items = append(items, word)
+	})
+	return items
+}
+
+func (s *session) status(ctx context.Context, _ command, req statusRequest) (imap.Response, error) {
+	s.account.WaitDurable(ctx)
+	mb, err := s.mailbox(ctx, req.name)
+	if err != nil {
+		return imap.Response{}, fmt.Errorf("status of %q: %w", req.name, err)
+	}
+	s.writeStatus(&mb, req.items)
+	return imap.OK("", "done"), nil
+}
+
+func (s *session) writeStatus(mb *store.Mailbox, items []string) {
+	s.out.Raw("* STATUS ").Mailbox(mb.Name)
+	for i, item := range items {
+		sep := " "
+		if i == 0 {
+			sep = " ("
+		}
+		s.out.Raw(sep, item, " ", strconv.FormatInt(statusItems[item](mb), 10))
+	}
+	s.out.Raw(")").CRLF()
+}
