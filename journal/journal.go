@@ -125,7 +125,7 @@ type Event struct {
 	Records int           // Of a batch that became durable; 0 for a failure.
 	Bytes   int64         // Of that batch.
 	Took    time.Duration // To write and sync it.
-	Err     error         // A failure: of the whole journal if Failed is closed, else of making the next segment, which is tried again.
+	Err     error         // A failure: of the journal if it wraps ErrFailed, else to find room for the next segment, which is tried again.
 }
 
 // Options is how to open a journal.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -179,7 +178,7 @@ func (s *segment) add(h recordHeader, size int64, files []FileRef) {
 // scan reads the records of a begun segment up to the first that does not
 // check, adds them, and calls fn for each, which may be nil.
 func (s *segment) scan(f io.ReaderAt, fn func(*Entry) error) error {
-	r := bufio.NewReaderSize(io.NewSectionReader(f, s.end, s.room()), scanBuffer)
+	r := bufio.NewReaderSize(io.NewSectionReader(f, s.end, s.room()), int(min(scanBuffer, s.room())))
 	for s.room() >= recordHeaderSize {
 		h, e, err := s.readRecord(r)
 		if err != nil || e == nil {
@@ -241,7 +240,7 @@ func (s *segment) follows(h recordHeader) bool {
 // which accept returns true, wherever it begins.
 func (s *segment) findRecord(f file, from int64, accept func(recordHeader) bool) (h recordHeader, at int64, found bool, err error) {
 	// Reads overlap by a header, so that none is cut.
-	buf := make([]byte, scanBuffer+recordHeaderSize)
+	buf := make([]byte, max(0, min(scanBuffer+recordHeaderSize, s.size-from)))
 	for at = from; at+recordHeaderSize <= s.size; at += scanBuffer {
 		if at, err = s.skipHole(f, at); err != nil || at+recordHeaderSize > s.size {
 			break
@@ -288,8 +287,9 @@ func (s *segment) checkBody(f io.ReaderAt, h recordHeader, at int64) (bool, erro
 
 // makeSegment makes the file of a segment: allocated, its header and directory
 // entry durable. Until it is complete it has another name, so that a segment's
-// header is never torn. An error that wraps ErrFailed means that the directory
-// is in an unknown state; after any other nothing is left.
+// header is never torn. An error that wraps ErrFailed means a fault of the disk;
+// after any other, as for lack of room, nothing is left and it can be tried
+// again.
 func (j *Journal) makeSegment(number uint64) (*segment, error) {
 	s := &segment{name: segmentName(number), number: number, journal: j.id, size: j.opts.SegmentSize, end: dataOffset}
 	var err error
@@ -298,10 +298,14 @@ func (j *Journal) makeSegment(number uint64) (*segment, error) {
 	}
 	s.seed = newSeed(s.journal, s.id)
 	path := filepath.Join(j.dir, s.name)
-	if err := j.writeSegment(s, path+tempSuffix); err != nil {
+	f, err := j.allocate(path+tempSuffix, s.size)
+	if err != nil {
 		return nil, fmt.Errorf("making segment %s: %w", s.name, err)
 	}
-	err = j.fs.Rename(path+tempSuffix, path)
+	err = errors.Join(j.writeHeader(s, f), f.Close())
+	if err == nil {
+		err = j.fs.Rename(path+tempSuffix, path)
+	}
 	if err == nil {
 		err = j.opts.Faults.Hit(FaultSegmentBeforeDirSync)
 	}
@@ -314,29 +318,31 @@ func (j *Journal) makeSegment(number uint64) (*segment, error) {
 	return s, nil
 }
 
-// writeSegment writes the file of a new segment to path and syncs it.
-func (j *Journal) writeSegment(s *segment, path string) error {
-	if err := j.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // An earlier attempt left it.
+// allocate makes a file with room for size bytes, in place of what an earlier
+// attempt left there.
+func (j *Journal) allocate(path string, size int64) (file, error) {
+	if err := j.removeIfThere(path); err != nil {
+		return nil, err
 	}
 	f, err := j.fs.Create(path)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.Allocate(size); err != nil {
+		return nil, errors.Join(err, f.Close(), j.removeIfThere(path))
+	}
+	return f, nil
+}
+
+// writeHeader makes file and header of a new segment durable.
+func (j *Journal) writeHeader(s *segment, f file) error {
+	if _, err := f.WriteAt(s.header(), 0); err != nil {
 		return err
 	}
-	err = f.Allocate(s.size)
-	if err == nil {
-		_, err = f.WriteAt(s.header(), 0)
+	if err := j.opts.Faults.Hit(FaultSegmentBeforeSync); err != nil {
+		return err
 	}
-	if err == nil {
-		err = j.opts.Faults.Hit(FaultSegmentBeforeSync)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, j.fs.Remove(path))
-	}
-	return nil
+	return f.Sync()
 }
 
 // writeBeginning makes the first sequence of a segment durable. It comes before

@@ -106,7 +106,7 @@ func (v *verifier) findTorn(s *segment) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, scanBuffer)
+	buf := make([]byte, min(scanBuffer, s.room()))
 	for at := s.end; err == nil && !v.report.Torn; at += int64(len(buf)) {
 		if at, err = s.skipHole(f, at); err != nil || at >= s.size {
 			break
