@@ -1,0 +1,264 @@
+package smtpserver
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/store"
+)
+
+// env is a Server with a receiver and a store of its own, and connections in
+// memory. The accounts are alice and bob.
+type env struct {
+	t        testing.TB
+	server   *Server
+	store    *store.Dir
+	dir      string
+	listener Listener
+	pipes    *pipeListener
+	panics   int
+	registry *prometheus.Registry
+	cancel   context.CancelFunc
+	served   chan error
+}
+
+// settings is what differs between tests.
+type settings struct {
+	pedantic, localserve, exempt, plain bool
+	sizeMax                             int64
+	connections                         ConnectionLimit
+	connectionsMax                      int64
+	quota                               int64
+	log                                 *slog.Logger
+	change                              func(*Options)
+}
+
+var testConfig = config.Dynamic{
+	Domains: map[string]config.Domain{
+		"example.org":      {LocalpartCatchallSeparator: "+", Aliases: map[string]config.Alias{"list": {Addresses: []string{"alice@example.org", "bob@example.org"}, PostPublic: true}}},
+		"bücher.example":   {},
+		"all.example":      {},
+		"disabled.example": {Disabled: true},
+	},
+	Accounts: map[string]config.Account{
+		"alice": {Domain: "example.org", Destinations: map[string]config.Destination{"alice@example.org": {}, "jürgen@bücher.example": {}, "x@disabled.example": {}}},
+		"bob":   {Domain: "example.org", Destinations: map[string]config.Destination{"bob@example.org": {}, "@all.example": {}, "gone@example.org": {SMTPError: "550 moved away"}}},
+		"mox":   {Domain: "example.org"},
+	},
+}
+
+func newEnv(t testing.TB, set settings) *env {
+	t.Helper()
+	e := &env{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry(), pipes: newPipeListener(), served: make(chan error, 1)}
+	log := set.log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	cfg, err := config.Check(config.Static{
+		DataDir: e.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Inbox"},
+	}, testConfig, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.store, err = store.Open(t.Context(), store.Options{
+		Dir: e.dir, Log: log, SegmentSize: 4 << 20, QuotaSize: func(string) int64 { return set.quota },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range cfg.Accounts() {
+		a, err := e.store.Create(t.Context(), name, store.NewAccount{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ropts := receive.Options{
+		Store: e.store, Config: func() *config.Config { return cfg }, Log: log, Registerer: e.registry, TempDir: filepath.Join(e.dir, "tmp"),
+	}
+	if set.localserve {
+		ropts.Specials, ropts.CatchAllAccount = true, "mox"
+	}
+	receiver, err := receive.New(ropts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{
+		Log: log, Receiver: receiver, CIDs: cid.NewCounter(time.Now()), Opaque: func(int64) string { return "id" }, Registerer: e.registry,
+		Panicked: func() { e.panics++ }, Exempt: func(netip.Addr) bool { return set.exempt }, Pedantic: set.pedantic, Product: "mox",
+		Connections: set.connections, ConnectionsMax: set.connectionsMax,
+	}
+	if set.change != nil {
+		set.change(&opts)
+	}
+	if e.server, err = New(opts); err != nil {
+		t.Fatal(err)
+	}
+	e.listener = Listener{Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax}
+	if !set.plain {
+		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	e.cancel = cancel
+	go func() { e.served <- e.server.Serve(ctx, e.pipes, e.listener) }()
+	return e
+}
+
+// close stops the server, and checks that nothing is left of its work.
+func (e *env) close() {
+	e.t.Helper()
+	e.cancel()
+	if err := <-e.served; err != nil {
+		e.t.Errorf("serve: %v", err)
+	}
+	if err := e.store.Close(); err != nil {
+		e.t.Error(err)
+	}
+	if e.panics != 0 {
+		e.t.Errorf("%d panics", e.panics)
+	}
+	if n := e.server.metrics.open.Load(); n != 0 {
+		e.t.Errorf("%d connections are counted as open", n)
+	}
+	if names, err := filepath.Glob(filepath.Join(e.dir, "tmp", "*")); err != nil || len(names) > 0 {
+		e.t.Errorf("temporary files are left: %v, %v", names, err)
+	}
+}
+
+// messages returns the contents of an account's Inbox.
+func (e *env) messages(account string) (list []string) {
+	e.t.Helper()
+	a, err := e.store.Account(e.t.Context(), account)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer a.Close()
+	a.WaitDurable(e.t.Context())
+	var ids []int64
+	err = a.View(e.t.Context(), func(tx *store.Tx) error {
+		mb, err := tx.Mailbox("Inbox")
+		if err != nil {
+			return err
+		}
+		for uid := store.UID(1); uid < mb.UIDNext; uid++ {
+			m, err := tx.Message(mb.ID, uid)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, m.EmailID)
+		}
+		return nil
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, id := range ids {
+		f, err := a.OpenMessage(id)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		f.Close()
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		list = append(list, string(b))
+	}
+	return list
+}
+
+// dial returns the client's side of a new connection.
+func (e *env) dial(string) net.Conn {
+	client, server := net.Pipe()
+	e.pipes.conns <- server
+	return client
+}
+
+// pipeListener is a net.Listener for connections in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+	errs   chan error // Returned by Accept.
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{}), errs: make(chan error)}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case err := <-l.errs:
+		return nil, err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
+
+func certificate(t testing.TB) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(1000 * time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// oneConnection is a limit of one connection at a time.
+type oneConnection struct {
+	mu   sync.Mutex
+	open int
+}
+
+func (o *oneConnection) Open(time.Time, netip.Addr) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.open > 0 {
+		return false
+	}
+	o.open++
+	return true
+}
+
+func (o *oneConnection) Close(netip.Addr) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open--
+}
+
+var errAccept = errors.New("too many open files")
