@@ -1,0 +1,81 @@
+package system
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// lockName is a file in the data directory. Who holds its lock owns the files
+// there; the content is its process id, for people.
+const lockName = "lock"
+
+// RunningError means that another process uses the data directory.
+type RunningError struct{ PID int } // 0 if unknown.
+
+// Error names the process.
+func (e *RunningError) Error() string {
+	if e.PID == 0 {
+		return "server is running"
+	}
+	return fmt.Sprintf("server is running: pid %d", e.PID)
+}
+
+// errLocked is what tryLock returns if another process has the lock.
+var errLocked = errors.New("locked")
+
+// Lock is a data directory locked for this process.
+type Lock struct{ file *os.File }
+
+// LockDataDir locks a data directory, which must exist. It doesn't wait: if
+// another process has it, the error is a *RunningError. Each command that opens
+// files in the directory itself must hold the lock.
+func LockDataDir(dir string) (*Lock, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("locking data directory: %w", err)
+	}
+	err = tryLock(f)
+	if errors.Is(err, errLocked) {
+		return nil, errors.Join(&RunningError{readPID(path)}, f.Close())
+	}
+	if err == nil {
+		err = writePID(f)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking data directory: %w", err), f.Close())
+	}
+	return &Lock{f}, nil
+}
+
+// Unlock lets others have the directory. The file stays: to remove it would
+// leave a process with a lock on no name.
+func (l *Lock) Unlock() error {
+	err := l.file.Truncate(0)
+	return errors.Join(err, l.file.Close())
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// readPID returns what another process wrote, 0 if it has not yet.
+func readPID(path string) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}

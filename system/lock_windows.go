@@ -1,0 +1,22 @@
+package system
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// lockOffset is of the byte that is locked. Windows lets nobody read what is
+// locked, and the process id is to be read.
+const lockOffset = 1 << 20
+
+// tryLock locks a file until it is closed, also by the end of the process.
+func tryLock(f *os.File) error {
+	at := windows.Overlapped{Offset: lockOffset}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
+		return errLocked
+	}
+	return err
+}

@@ -1,0 +1,97 @@
+package system
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/imapserver"
+	"github.com/mjl-/mox/smtpserver"
+)
+
+// errStop is the cause when a System stops because it was told to.
+var errStop = errors.New("stopping")
+
+// Serve serves all endpoints until ctx is done, then stops in order and returns
+// nil: nothing more is accepted, sessions are told, running commands get the
+// grace time, then they are cancelled. It also stops when an endpoint or the
+// journal fails, and returns why. Serve may be called once; Close comes after it.
+func (s *System) Serve(ctx context.Context) error {
+	servers := s.newGroup(ctx)
+	failed := make(chan error, 1) // The first failure.
+	for _, b := range s.bound {
+		servers.Go(fmt.Sprintf("%s %s", b.Service, b.Addr), func(ctx context.Context) {
+			err := s.serve(ctx, b)
+			if ctx.Err() != nil {
+				return
+			}
+			select {
+			case failed <- fmt.Errorf("serving %s on %s: %w", b.Service, b.Addr, err):
+			default:
+			}
+		})
+	}
+	background := s.newGroup(context.WithoutCancel(ctx))
+	background.Go("recording logins", s.auth.Serve)
+	s.serving.Store(true)
+	s.log.InfoContext(ctx, "serving", "pkg", "system", "endpoints", len(s.bound), "version", s.opts.Version)
+
+	cause := errStop
+	select {
+	case <-ctx.Done():
+	case cause = <-failed:
+	case <-s.accounts.Failed():
+		cause = fmt.Errorf("delivery journal: %w", s.accounts.Err())
+	}
+	s.serving.Store(false)
+	s.log.InfoContext(ctx, "stopping", "pkg", "system", "reason", cause)
+
+	servers.Stop()
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.Grace+abortTime)
+	defer cancel()
+	err := servers.Wait(limit)
+	background.Stop()
+	err = errors.Join(err, background.Wait(limit))
+	if err != nil {
+		s.log.ErrorContext(ctx, "not all stopped in time", "pkg", "system", "err", err)
+	}
+	if !errors.Is(cause, errStop) {
+		return cause
+	}
+	return nil
+}
+
+// serve serves one endpoint until ctx is done.
+func (s *System) serve(ctx context.Context, b Bound) error {
+	switch b.Service {
+	case config.ServiceSMTP:
+		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
+			Name: b.Listener, Hostname: b.Hostname, TLS: tlsConfig(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
+		})
+	case config.ServiceIMAP, config.ServiceIMAPS:
+		return s.imap.Serve(ctx, b.ln, imapserver.Listener{
+			Name: b.Listener, TLS: tlsConfig(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
+		})
+	case config.ServiceMetrics:
+		return s.metrics.Serve(ctx, b.ln)
+	}
+	return fmt.Errorf("unknown service %q", b.Service)
+}
+
+// tlsConfig returns how TLS is spoken at an endpoint, nil if it isn't. A client
+// that gives a name we have no certificate for gets the first: mail servers give
+// any, and would fall back to plain text.
+func tlsConfig(e config.Endpoint) *tls.Config {
+	if e.TLS == nil || e.StartTLSDisabled {
+		return nil
+	}
+	return &tls.Config{
+		Certificates: slices.Clone(e.TLS.Certificates),
+		MinVersion:   e.TLS.MinVersion,
+		// Some large senders break off when they get a ticket on port 25.
+		SessionTicketsDisabled: e.Service == config.ServiceSMTP,
+	}
+}

@@ -1,0 +1,381 @@
+// Package system builds a whole server from its configuration, runs it and stops
+// it. It is the only place where the parts meet: each gets, by name, what it
+// needs, and none gets the System.
+//
+// It decides nothing about mail. The program makes one System; tests make
+// several in one process, each with its own files, listeners and log.
+package system
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/atomicfile"
+	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/authdb"
+	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/imapserver"
+	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/logfmt"
+	"github.com/mjl-/mox/loop"
+	"github.com/mjl-/mox/metrics"
+	"github.com/mjl-/mox/ratelimit"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtpserver"
+	"github.com/mjl-/mox/store"
+)
+
+// CIDKeyName is the file in the data directory with the key for connection ids
+// in replies.
+const CIDKeyName = "receivedid.key"
+
+// product is how servers name themselves to peers.
+const product = "mox"
+
+// GraceDefault is how long sessions may go on with their command when the server
+// stops. Mail programs and senders try again; longer would delay a restart.
+const GraceDefault = 3 * time.Second
+
+// abortTime is how long sessions get to return after they were cancelled.
+const abortTime = time.Second
+
+// Limits on connections, by network.
+var (
+	connectionRate = ratelimit.Window{Period: time.Minute, Limits: [...]int64{300, 900, 2700}}
+	connectionOpen = [...]int64{30, 90, 270}
+)
+
+// Options is what a System needs. Fields are optional unless said otherwise.
+type Options struct {
+	Config *live.Config // Required, with TLS keys loaded.
+
+	// Log takes log lines, one in each Write. Required.
+	Log io.Writer
+
+	// Levels of the log. Nil: those of the configuration.
+	Levels *logfmt.Levels
+
+	// Local makes a server for trying things out. Nil: an ordinary one.
+	Local *Local
+
+	// Version is told to clients that ask.
+	Version string
+
+	// Pedantic, as if the configuration had it.
+	Pedantic bool
+
+	// Offline binds no sockets: for commands that work on the data.
+	Offline bool
+
+	// Listen makes listeners. Nil: sockets.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+
+	// Grace is how long running commands may take when the server stops. Zero:
+	// GraceDefault.
+	Grace time.Duration
+
+	// Rand is where keys come from. Nil: crypto/rand.Reader.
+	Rand io.Reader
+
+	// Faults is armed by tests.
+	Faults *fault.Set
+
+	// Store changes options of the store, in tests.
+	Store func(*store.Options)
+}
+
+// Local is what a server for trying things out does besides: it takes mail for
+// any address, fails for recipients with special names (see package receive),
+// and sets no limits to peers on loopback.
+type Local struct {
+	Account  string // Gets mail for addresses that are not configured.
+	Password string // Of accounts that are made because they have no data yet.
+}
+
+// System is everything a running server owns. It is built by New in the order of
+// its fields and closed in reverse. It is passed to nobody.
+type System struct {
+	opts     Options
+	registry *prometheus.Registry
+	panics   *metrics.Panics
+	log      *slog.Logger
+	lock     *Lock
+	bound    []Bound
+	cidKey   cid.Key
+	logins   *authdb.DB
+	accounts *store.Dir
+	auth     *auth.Authenticator
+	receiver *receive.Receiver
+	smtp     *smtpserver.Server
+	imap     *imapserver.Server
+	metrics  *metrics.Server
+
+	serving atomic.Bool
+}
+
+// Bound is an endpoint with its listener.
+type Bound struct {
+	config.Endpoint
+	ln net.Listener
+}
+
+// Address returns the address it listens on.
+func (b Bound) Address() net.Addr { return b.ln.Addr() }
+
+// New builds a System: it locks the data directory, binds sockets and opens
+// files, but serves nothing yet. If it fails, nothing of it is left. The error
+// is a *RunningError if another process has the data directory.
+func New(ctx context.Context, opts Options) (*System, error) {
+	if opts.Config == nil || opts.Log == nil {
+		return nil, errors.New("system: missing option")
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	if opts.Listen == nil {
+		opts.Listen = new(net.ListenConfig).Listen
+	}
+	if opts.Grace <= 0 {
+		opts.Grace = GraceDefault
+	}
+	s := &System{opts: opts, registry: prometheus.NewRegistry()}
+	for _, step := range []func(context.Context) error{
+		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.makeAccounts, s.makeServers,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// dir returns a path in the data directory.
+func (s *System) dir(elem ...string) string {
+	return filepath.Join(append([]string{s.opts.Config.DataDir()}, elem...)...)
+}
+
+func (s *System) current() *config.Config { return s.opts.Config.Current() }
+
+// openLog makes the logger for all parts, and the counters that go with it.
+func (s *System) openLog(context.Context) error {
+	if s.opts.Levels == nil {
+		levels, err := configLevels(s.current().Static)
+		if err != nil {
+			return err
+		}
+		s.opts.Levels = levels
+	}
+	handler, err := metrics.CountLines(s.registry, logfmt.New(s.opts.Log, s.opts.Levels))
+	if err != nil {
+		return err
+	}
+	s.log = slog.New(handler)
+	s.panics, err = metrics.NewPanics(s.registry, "auth", "imapserver", "smtpserver", "system")
+	return err
+}
+
+// configLevels returns the levels of a configuration.
+func configLevels(c config.Static) (*logfmt.Levels, error) {
+	level, err := logfmt.ParseLevel(c.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	levels := logfmt.NewLevels(level)
+	for pkg, name := range c.PackageLogLevels {
+		level, err := logfmt.ParseLevel(name)
+		if err != nil {
+			return nil, err
+		}
+		levels.SetPackage(pkg, level)
+	}
+	return levels, nil
+}
+
+func (s *System) openDir(context.Context) error {
+	if err := atomicfile.MkdirAll(s.dir(), 0o750); err != nil {
+		return fmt.Errorf("making data directory: %w", err)
+	}
+	var err error
+	s.lock, err = LockDataDir(s.dir())
+	return err
+}
+
+// bind makes the listeners. From then on connections wait to be accepted.
+func (s *System) bind(ctx context.Context) error {
+	if s.opts.Offline {
+		return nil
+	}
+	for _, e := range s.current().Endpoints {
+		ln, err := s.opts.Listen(ctx, "tcp", e.Addr.String())
+		if err != nil {
+			return fmt.Errorf("listening for %s: %w", e.Service, err)
+		}
+		s.bound = append(s.bound, Bound{e, ln})
+	}
+	return nil
+}
+
+// openKeys reads the key for connection ids, or makes it.
+func (s *System) openKeys(context.Context) error {
+	path := s.dir(CIDKeyName)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if s.cidKey, err = cid.NewKey(s.opts.Rand); err != nil {
+			return err
+		}
+		return atomicfile.WriteFile(path, s.cidKey[:], 0o640)
+	} else if err != nil {
+		return fmt.Errorf("reading key for connection ids: %w", err)
+	}
+	if s.cidKey, err = cid.ParseKey(text); err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	return nil
+}
+
+func (s *System) openStores(ctx context.Context) error {
+	var err error
+	if s.logins, err = authdb.Open(s.dir("auth.db")); err != nil {
+		return err
+	}
+	counters, err := newStoreMetrics(s.registry)
+	if err != nil {
+		return err
+	}
+	background := context.WithoutCancel(ctx)
+	opts := store.Options{
+		Dir:       s.dir(),
+		Log:       s.log.With("pkg", "store"),
+		Faults:    s.opts.Faults,
+		Rand:      s.opts.Rand,
+		Removed:   func(accountID string) (bool, error) { return s.logins.IsRemoved(background, accountID) },
+		QuotaSize: func(account string) int64 { return s.current().QuotaSize(account) },
+		Observe:   counters.observe,
+	}
+	if s.opts.Store != nil {
+		s.opts.Store(&opts)
+	}
+	if s.accounts, err = store.Open(ctx, opts); err != nil {
+		return err
+	}
+	return s.removeSpools()
+}
+
+// removeSpools removes what a crash left of messages that were coming in. Nobody
+// was promised anything about them.
+func (s *System) removeSpools() error {
+	left, err := filepath.Glob(s.dir("tmp", "receive-*"))
+	for _, name := range left {
+		err = errors.Join(err, os.Remove(name))
+	}
+	if err != nil {
+		return fmt.Errorf("removing messages left by a crash: %w", err)
+	}
+	return nil
+}
+
+// makeServers makes all that serves. None of them starts anything.
+func (s *System) makeServers(context.Context) error {
+	var err error
+	exempt := func(netip.Addr) bool { return false }
+	received := receive.Options{
+		Store: s.accounts, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
+	}
+	if s.opts.Local != nil {
+		exempt = netip.Addr.IsLoopback
+		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
+	}
+	s.auth, err = auth.New(auth.Options{
+		Config: s.current, Accounts: s.accounts, DB: s.logins, Log: s.log, Registerer: s.registry, Rand: s.opts.Rand,
+		LoopbackExempt: s.opts.Local != nil,
+	})
+	if err != nil {
+		return err
+	}
+	if s.receiver, err = receive.New(received); err != nil {
+		return err
+	}
+	cids := cid.NewCounter(time.Now())
+	pedantic := s.opts.Pedantic || s.current().Static.Pedantic
+	s.smtp, err = smtpserver.New(smtpserver.Options{
+		Log: s.log, Receiver: s.receiver, CIDs: cids, Opaque: s.cidKey.Seal, Registerer: s.registry, Panicked: s.panics.In("smtpserver"),
+		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt), Exempt: exempt,
+		Pedantic: pedantic, Product: product, Grace: s.opts.Grace,
+	})
+	if err != nil {
+		return err
+	}
+	s.imap, err = imapserver.New(imapserver.Options{
+		Log: s.log, Accounts: s.accounts, Auth: s.auth, CIDs: cids, Registerer: s.registry, Panicked: s.panics.In("imapserver"),
+		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt),
+		Pedantic:    pedantic, Version: s.opts.Version, Grace: s.opts.Grace,
+	})
+	if err != nil {
+		return err
+	}
+	s.metrics, err = metrics.New(metrics.Options{Log: s.log, Registry: s.registry, Ready: s.ready})
+	return err
+}
+
+// ready tells whether connections are served and mail can be taken.
+func (s *System) ready(context.Context) error {
+	if !s.serving.Load() {
+		return errors.New("stopping")
+	}
+	return s.accounts.Err()
+}
+
+// Bound returns what the System listens on.
+func (s *System) Bound() []Bound { return s.bound }
+
+// Registry returns the metrics.
+func (s *System) Registry() *prometheus.Registry { return s.registry }
+
+// Accounts returns the store, for tests and commands that work on it directly.
+func (s *System) Accounts() *store.Dir { return s.accounts }
+
+// Close closes everything that is open. Serve must have returned.
+func (s *System) Close() error {
+	var errs []error
+	if s.accounts != nil {
+		errs = append(errs, s.accounts.Close())
+	}
+	if s.logins != nil {
+		errs = append(errs, s.logins.Close())
+	}
+	for _, b := range s.bound {
+		if err := b.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Unlock())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("closing: %w", err)
+	}
+	return nil
+}
+
+// newGroup returns a group for work of the System. It counts and logs panics.
+func (s *System) newGroup(ctx context.Context) *loop.Group {
+	panicked := s.panics.In("system")
+	return loop.New(ctx, func(p loop.Panic) {
+		panicked()
+		s.log.ErrorContext(ctx, "panic", "task", p.Name, "err", p.Value, "stack", string(p.Stack))
+	})
+}
