@@ -20,6 +20,9 @@ import (
 // the sender is not sending mail.
 const HeaderSizeMax = 1 << 20
 
+// authorsMax is the number of authors that are looked at. Most messages have one.
+const authorsMax = 10
+
 // Deliver delivers a message to the transaction's recipients. When it returns
 // nil all of them have it for certain. With an error none has: without a queue
 // nobody could be told that one of several has failed, so the sender must do it.
@@ -48,9 +51,14 @@ type delivery struct {
 	author   []smtp.Address // From, in canonical form.
 
 	to       []target // Each place once.
+	taken    map[takenKey]bool
+	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
 	verdicts []screen.Verdict
 	accounts map[string]*store.Account
 }
+
+// takenKey is what makes two places the same.
+type takenKey struct{ account, deliveredTo string }
 
 // target is a place with the recipient it comes from.
 type target struct {
@@ -90,7 +98,10 @@ func (d *delivery) inspect() error {
 	if len(d.header.Raw()) > HeaderSizeMax {
 		return smtp.Errorf(smtp.CodeTooLarge, smtp.DetailMessageTooBig, "header is larger than %d bytes", HeaderSizeMax)
 	}
-	for _, a := range message.ParseAddressList(d.header.Get("From")) {
+	for i, a := range message.ParseAddressList(d.header.Get("From")) {
+		if i == authorsMax {
+			break
+		}
 		domain, err := dns.ParseDomain(a.Host)
 		if err == nil {
 			d.author = append(d.author, d.r.opts.Config().Canonical(smtp.Address{Localpart: smtp.Localpart(a.Mailbox), Domain: domain}))
@@ -102,6 +113,12 @@ func (d *delivery) inspect() error {
 // decide asks screen about each recipient. An error is the answer for all.
 func (d *delivery) decide(ctx context.Context) error {
 	received := message.CountReceived(d.header)
+	d.taken, d.explicit = map[takenKey]bool{}, map[smtp.Address]bool{}
+	for _, rcpt := range d.t.Rcpts {
+		if rcpt.kind != screen.Alias {
+			d.explicit[rcpt.canonical] = true
+		}
+	}
 	var refused []*smtp.Error
 	for i := range d.t.Rcpts {
 		rcpt := &d.t.Rcpts[i]
@@ -126,7 +143,7 @@ func (d *delivery) decide(ctx context.Context) error {
 }
 
 func (d *delivery) rateOver(rcpt *Recipient) bool {
-	if d.t.Peer.Exempt {
+	if d.t.Peer.Exempt || rcpt.again {
 		return false
 	}
 	return slices.ContainsFunc(rcpt.places, func(p place) bool {
@@ -135,29 +152,23 @@ func (d *delivery) rateOver(rcpt *Recipient) bool {
 }
 
 // add adds the places of a recipient, without those that get the message
-// already. An alias makes no copy for its author.
+// already. An alias makes no copy for its author, nor for a member that is a
+// recipient itself.
 func (d *delivery) add(rcpt *Recipient, v screen.Verdict) {
+	if rcpt.again {
+		return
+	}
 	for _, p := range rcpt.places {
 		if v.Action == screen.Mailbox {
 			p.mailbox = v.Mailbox
 		}
-		same := func(t target) bool { return t.account == p.account && t.deliveredTo == p.deliveredTo }
-		if slices.ContainsFunc(d.to, same) || rcpt.kind == screen.Alias && d.skipMember(p) {
+		key := takenKey{p.account, p.deliveredTo}
+		if d.taken[key] || rcpt.kind == screen.Alias && (d.explicit[p.address] || slices.Contains(d.author, p.address)) {
 			continue
 		}
+		d.taken[key] = true
 		d.to = append(d.to, target{p, rcpt, v.Reason})
 	}
-}
-
-// skipMember returns whether a member gets no copy of a message to an alias: it
-// is a recipient itself, or the author.
-func (d *delivery) skipMember(p place) bool {
-	if slices.Contains(d.author, p.address) {
-		return true
-	}
-	return slices.ContainsFunc(d.t.Rcpts, func(other Recipient) bool {
-		return other.kind != screen.Alias && slices.ContainsFunc(other.places, func(o place) bool { return o.address == p.address })
-	})
 }
 
 // combine returns one error for those of several recipients. If they differ it

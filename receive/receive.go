@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,9 @@ import (
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
+
+// placesMax bounds the copies of one message: recipients, and members of aliases.
+const placesMax = 5000
 
 // Options is what a Receiver needs. Fields are required unless said otherwise.
 type Options struct {
@@ -55,6 +59,7 @@ type Receiver struct {
 	log     *slog.Logger
 	metrics *metrics
 	rates   *rates
+	memory  atomic.Int64 // Bytes of all Spools in memory.
 }
 
 // New returns a Receiver.
@@ -93,7 +98,10 @@ type Transaction struct {
 
 // Recipient is an address that was accepted at RCPT.
 type Recipient struct {
-	Path    smtp.Path
+	Path      smtp.Path
+	canonical smtp.Address // Zero for address literals.
+	again     bool         // One before it has the same canonical form.
+
 	kind    screen.Recipient
 	places  []place
 	special special // The zero value for none.
@@ -127,7 +135,7 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 	if err := r.special(ctx, stageRcpt, path); err != nil {
 		return Recipient{}, err
 	}
-	rcpt, e, err := r.lookup(path)
+	rcpt, e, err := r.lookup(t, path)
 	if err != nil {
 		return Recipient{}, err
 	}
@@ -140,7 +148,7 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 	}
 	v := screen.Decide(e)
 	if v.Action.Accepts() {
-		return rcpt, nil
+		return rcpt, t.room(rcpt)
 	}
 	r.metrics.decided(v)
 	r.log.InfoContext(ctx, "recipient refused", "cid", cid.Format(t.Peer.CID), "mailfrom", t.MailFrom.String(), "rcptto", path.String(),
@@ -151,8 +159,23 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 	return Recipient{}, refusal(v)
 }
 
+// room returns an error if another recipient would make too many copies of the
+// message. There is always room for the first.
+func (t *Transaction) room(rcpt Recipient) error {
+	n := len(rcpt.places)
+	for _, before := range t.Rcpts {
+		if !before.again {
+			n += len(before.places)
+		}
+	}
+	if n <= placesMax || len(t.Rcpts) == 0 || rcpt.again {
+		return nil
+	}
+	return smtp.Errorf(smtp.CodeNoRoom, smtp.DetailTooManyRecipients, "too many recipients behind aliases")
+}
+
 // lookup returns the recipient for a path, and what the configuration says of it.
-func (r *Receiver) lookup(path smtp.Path) (Recipient, screen.Evidence, error) {
+func (r *Receiver) lookup(tx *Transaction, path smtp.Path) (Recipient, screen.Evidence, error) {
 	rcpt := Recipient{Path: path}
 	if r.opts.Specials {
 		rcpt.special, _ = parseSpecial(path.Localpart)
@@ -166,7 +189,14 @@ func (r *Receiver) lookup(path smtp.Path) (Recipient, screen.Evidence, error) {
 	case err != nil:
 		return Recipient{}, screen.Evidence{}, fmt.Errorf("resolving %q: %w", path, err)
 	}
-	rcpt.kind, rcpt.public = kindOf(t), t.PostPublic
+	for _, before := range tx.Rcpts {
+		if before.canonical == t.Canonical {
+			// It shares what the other has: an alias has many members.
+			before.Path, before.special, before.again = path, rcpt.special, true
+			return before, screen.Evidence{Recipient: before.kind}, nil
+		}
+	}
+	rcpt.kind, rcpt.public, rcpt.canonical = kindOf(t), t.PostPublic, t.Canonical
 	e := screen.Evidence{Recipient: rcpt.kind}
 	targets := []config.Target{t}
 	if t.Alias {
@@ -198,9 +228,9 @@ func (r *Receiver) catchAll(rcpt Recipient, err error) (Recipient, screen.Eviden
 		}
 		return rcpt, screen.Evidence{Recipient: screen.Unknown}, nil
 	}
-	rcpt.kind = screen.CatchAll
 	address, _ := rcpt.Path.Address()
 	address = r.opts.Config().Canonical(address)
+	rcpt.kind, rcpt.canonical = screen.CatchAll, address
 	to := rcpt.Path.String()
 	if !address.IsZero() {
 		to = address.String()

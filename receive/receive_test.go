@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -365,27 +366,44 @@ func TestLarge(t *testing.T) {
 
 func TestSpool(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := &Spool{dir: dir, hint: 1 << 40}
+	dir, memory := t.TempDir(), &atomic.Int64{}
+	s := &Spool{dir: dir, memory: memory, hint: 1 << 40}
 	s.Write(make([]byte, 10))
 	if cap(s.buf) > spoolFirst {
 		t.Errorf("%d bytes for 10 of an announced terabyte", cap(s.buf))
 	}
-	exact := &Spool{dir: dir, hint: 10240}
+	exact := &Spool{dir: dir, memory: memory, hint: 10240}
 	for range 10 {
 		exact.Write(make([]byte, 1024))
 	}
 	if cap(exact.buf) != 10240 {
 		t.Errorf("room for %d bytes of an announced message of 10240", cap(exact.buf))
 	}
-	gone := &Spool{dir: dir + "/none", hint: -1}
+	gone := &Spool{dir: dir + "/none", memory: memory, hint: -1}
 	if _, err := gone.Write(make([]byte, spoolMemoryMax+1)); err == nil {
 		t.Error("no error without a directory")
 	}
-	for _, s := range []*Spool{s, exact, gone} {
+	held := memory.Load()
+	if held != int64(cap(s.buf)+cap(exact.buf)) {
+		t.Errorf("%d bytes are counted", held)
+	}
+	// Without memory left a small message goes to a file too.
+	memory.Store(spoolMemoryAllMax)
+	full := &Spool{dir: dir, memory: memory, hint: -1}
+	if _, err := full.Write([]byte("hello")); err != nil || full.file == nil {
+		t.Errorf("got %v", err)
+	}
+	if b, err := full.head(10); err != nil || string(b) != "hello" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	memory.Store(held)
+	for _, s := range []*Spool{s, exact, gone, full} {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+	if n := memory.Load(); n != 0 {
+		t.Errorf("%d bytes are counted at the end", n)
 	}
 }
 
@@ -455,6 +473,28 @@ func TestSpecialRecipients(t *testing.T) {
 	plain := newEnv(t, nil)
 	if err := plain.Sender(t.Context(), plain.begin("mailfrom554@b.example")); err != nil {
 		t.Errorf("without the option: %v", err)
+	}
+}
+
+// TestRoom checks the limit on copies.
+func TestRoom(t *testing.T) {
+	t.Parallel()
+	many := Recipient{places: make([]place, placesMax-1)}
+	again := Recipient{places: many.places, again: true}
+	one := Recipient{places: make([]place, 1)}
+	tx := &Transaction{Rcpts: []Recipient{many, again}}
+	if err := tx.room(one); err != nil {
+		t.Errorf("as many as allowed: %v", err)
+	}
+	tx.Rcpts = append(tx.Rcpts, one)
+	if err := tx.room(one); outcome(err) != "452 4.5.3" {
+		t.Errorf("one more: %v", err)
+	}
+	if err := tx.room(again); err != nil {
+		t.Errorf("one that is there already: %v", err)
+	}
+	if err := (&Transaction{}).room(Recipient{places: make([]place, placesMax+1)}); err != nil {
+		t.Errorf("the first: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/mjl-/mox/store"
 )
@@ -19,26 +20,31 @@ const (
 	// spoolMemoryMax is the most bytes of a message held in memory. It is what
 	// fits into the journal itself.
 	spoolMemoryMax = store.InlineMax
+
+	// spoolMemoryAllMax is the most bytes of all messages held in memory while
+	// they come in. Beyond it they go to temporary files.
+	spoolMemoryAllMax = 128 << 20
 )
 
 // Spool holds a message while it comes in: in memory, or if it becomes large in
 // a temporary file. It is for one goroutine. Who makes one must Close it.
 type Spool struct {
-	dir  string
-	hint int64 // Expected size, or -1.
-	buf  []byte
-	file *os.File
-	size int64
+	dir    string
+	memory *atomic.Int64 // Bytes in memory, of all Spools of the Receiver.
+	hint   int64         // Expected size, or -1.
+	buf    []byte
+	file   *os.File
+	size   int64
 }
 
 // NewSpool returns an empty Spool for a message of the announced size, or -1.
 func (r *Receiver) NewSpool(size int64) *Spool {
-	return &Spool{dir: r.opts.TempDir, hint: size}
+	return &Spool{dir: r.opts.TempDir, memory: &r.memory, hint: size}
 }
 
 // Write adds to the message. An error is one of the disk.
 func (s *Spool) Write(p []byte) (int, error) {
-	if s.file == nil && s.size+int64(len(p)) > spoolMemoryMax {
+	if s.file == nil && (s.size+int64(len(p)) > spoolMemoryMax || !s.grow(len(p))) {
 		if err := s.spill(); err != nil {
 			return 0, err
 		}
@@ -48,25 +54,37 @@ func (s *Spool) Write(p []byte) (int, error) {
 		s.size += int64(n)
 		return n, err
 	}
-	s.grow(len(p))
 	s.buf = append(s.buf, p...)
 	s.size += int64(len(p))
 	return len(p), nil
 }
 
-// grow makes room so that a message of the announced size is copied little.
-func (s *Spool) grow(n int) {
+// grow makes room so that a message of the announced size is copied little. It
+// returns false if all Spools together have too much memory.
+func (s *Spool) grow(n int) bool {
 	need := len(s.buf) + n
 	if need <= cap(s.buf) {
-		return
+		return true
 	}
 	room := max(need, 2*cap(s.buf), 1024)
 	if announced := int(min(s.hint, spoolMemoryMax)); announced >= need {
 		room = max(need, min(announced, max(spoolFirst, 4*cap(s.buf))))
 	}
-	buf := make([]byte, len(s.buf), min(room, spoolMemoryMax))
+	room = min(room, spoolMemoryMax)
+	if more := int64(room - cap(s.buf)); s.memory.Add(more) > spoolMemoryAllMax {
+		s.memory.Add(-more)
+		return false
+	}
+	buf := make([]byte, len(s.buf), room)
 	copy(buf, s.buf)
 	s.buf = buf
+	return true
+}
+
+// forget gives up what is in memory.
+func (s *Spool) forget() {
+	s.memory.Add(-int64(cap(s.buf)))
+	s.buf = nil
 }
 
 // spill moves what there is to a temporary file.
@@ -79,7 +97,7 @@ func (s *Spool) spill() error {
 	if _, err := f.Write(s.buf); err != nil {
 		return fmt.Errorf("writing message to temporary file: %w", err)
 	}
-	s.buf = nil
+	s.forget()
 	return nil
 }
 
@@ -111,7 +129,8 @@ func (s *Spool) head(n int64) ([]byte, error) {
 func (s *Spool) content(ctx context.Context, d *store.Dir) (*store.Content, error) {
 	if s.file == nil {
 		b := s.buf
-		s.buf, s.size = nil, 0
+		s.forget()
+		s.size = 0
 		return d.ContentBytes(b), nil
 	}
 	// The store links the file instead of copying it, so its bytes must be on disk.
@@ -127,7 +146,8 @@ func (s *Spool) content(ctx context.Context, d *store.Dir) (*store.Content, erro
 
 // Close forgets the message.
 func (s *Spool) Close() error {
-	s.buf, s.size = nil, 0
+	s.forget()
+	s.size = 0
 	if s.file == nil {
 		return nil
 	}

@@ -48,6 +48,36 @@ func (c *client) want(prefix string) {
 	}
 }
 
+// secure goes over to TLS.
+func (c *client) secure() {
+	c.conn = tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true})
+	c.r = bufio.NewReader(c.conn)
+}
+
+// skipReply reads a reply without holding a buffer afterwards.
+func (c *client) skipReply() {
+	c.t.Helper()
+	var all []byte
+	b := make([]byte, 512)
+	for !lastLine(all) {
+		n, err := c.conn.Read(b)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, b[:n]...)
+	}
+}
+
+// lastLine returns whether a reply is complete.
+func lastLine(reply []byte) bool {
+	lines := bytes.Split(reply, []byte("\r\n"))
+	if len(lines) < 2 || len(lines[len(lines)-1]) > 0 {
+		return false
+	}
+	last := lines[len(lines)-2]
+	return len(last) > 3 && last[3] == ' '
+}
+
 func (c *client) send(s string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c.conn, s); err != nil {
@@ -311,7 +341,7 @@ func TestTCP(t *testing.T) {
 		if secure {
 			c.send("STARTTLS\r\n")
 			c.want("220 ")
-			c = newClient(t, tls.Client(conn, &tls.Config{InsecureSkipVerify: true}))
+			c.secure()
 		}
 		sent := make(chan error)
 		go func() {
