@@ -149,6 +149,7 @@ func (s *session) afterUnread() error {
 		return nil
 	}
 	if lit.Size > literalMax {
+		s.out.Response("*", imap.Response{Type: "BYE", Text: "literal that was not waited for is too large to be dropped"})
 		s.ended = true
 		return nil
 	}

@@ -1,0 +1,240 @@
+package imapserver
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/store"
+)
+
+// password is that of all test accounts.
+const password = "test1234"
+
+// env is a server with a store of its own and the account mox.
+type env struct {
+	t        testing.TB
+	store    *store.Dir
+	server   *Server
+	listener Listener
+	panics   int
+	quota    int64
+	cancel   context.CancelFunc
+	done     chan struct{}
+	conns    chan net.Conn // For connections in memory.
+}
+
+// logins is an Authenticator that knows the accounts mox and other, and some
+// that can't log in.
+type logins struct{}
+
+func (logins) Password(_ context.Context, _ auth.Attempt, user, pw string) (auth.Login, error) {
+	switch {
+	case user == "disabled":
+		return auth.Login{}, &auth.DisabledError{Reason: "account is closed"}
+	case user == "limited":
+		return auth.Login{}, auth.ErrLimited
+	case user == "busy":
+		return auth.Login{}, auth.ErrBusy
+	case user == "broken":
+		return auth.Login{}, errors.New("disk is on fire")
+	case user == "absent" && pw == password:
+		return auth.Login{Account: "absent"}, nil
+	case user != "mox" && user != "other" || pw != password:
+		return auth.Login{}, auth.ErrBadCredentials
+	}
+	return auth.Login{Account: user}, nil
+}
+
+// newEnv makes a server. Setup is as in transcripts.
+func newEnv(t testing.TB, setup map[string]string) *env {
+	t.Helper()
+	e := &env{t: t, conns: make(chan net.Conn)}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	var err error
+	e.store, err = store.Open(t.Context(), store.Options{
+		Dir: t.TempDir(), Log: log, SegmentSize: 1 << 20, QuotaSize: func(string) int64 { return e.quota },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mox", "other"} {
+		e.createAccount(name)
+	}
+	opts := Options{Log: log, Accounts: e.store, Auth: logins{}, Version: "1", Panicked: func() { e.panics++ }}
+	_, opts.Pedantic = setup["pedantic"]
+	opts.AppendSizeMax = setupNumber(t, setup, "appendmax")
+	if e.server, err = New(opts); err != nil {
+		t.Fatal(err)
+	}
+	e.listener = Listener{Name: "test", PlainLogin: setup["plain"] != "no"}
+	if _, ok := setup["tls"]; ok {
+		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+	}
+	if _, ok := setup["implicit"]; ok {
+		e.listener.TLS, e.listener.Implicit = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}, true
+	}
+	e.appendMessages("Inbox", int(setupNumber(t, setup, "inbox")))
+	e.quota = setupNumber(t, setup, "quota")
+	return e
+}
+
+func setupNumber(t testing.TB, setup map[string]string, key string) int64 {
+	if setup[key] == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(setup[key], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (e *env) createAccount(name string) {
+	a, err := e.store.Create(e.t.Context(), name, store.NewAccount{Mailboxes: []store.NewMailbox{
+		{Name: "Archive", Use: store.UseArchive}, {Name: "Sent", Use: store.UseSent},
+	}})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// appendMessages adds n small messages to a mailbox of mox.
+func (e *env) appendMessages(mailbox string, n int) {
+	for i := range n {
+		e.appendMessage(mailbox, testMessage(i+1))
+	}
+}
+
+func testMessage(n int) string {
+	return fmt.Sprintf("From: Sender %d <s%d@example.org>\r\nTo: mox@example.org\r\nSubject: message %d\r\n"+
+		"Date: Sat, 0%d Jan 2000 12:00:00 +0100\r\nMessage-ID: <m%d@example.org>\r\n\r\nBody %d.\r\n", n, n, n, n%9+1, n, n)
+}
+
+func (e *env) appendMessage(mailbox, content string) {
+	a, err := e.store.Account(e.t.Context(), "mox")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer a.Close()
+	staged, err := a.Stage(e.t.Context(), int64(len(content)), strings.NewReader(content))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	err = a.Update(e.t.Context(), func(tx *store.Tx) error {
+		mb, err := tx.Mailbox(mailbox)
+		if err == nil {
+			_, err = tx.Append(&mb, staged, store.AppendOptions{})
+		}
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// start serves connections made by dial.
+func (e *env) start() {
+	ctx, cancel := context.WithCancel(e.t.Context())
+	e.cancel, e.done = cancel, make(chan struct{})
+	go func() {
+		defer close(e.done)
+		if err := e.server.Serve(ctx, memoryListener{ctx, e.conns}, e.listener); err != nil {
+			e.t.Error(err)
+		}
+	}()
+}
+
+// stop stops the server and closes the store.
+func (e *env) stop() {
+	if e.cancel != nil {
+		e.cancel()
+		<-e.done
+	}
+	if err := e.store.Close(); err != nil {
+		e.t.Error(err)
+	}
+	if e.panics > 0 {
+		e.t.Errorf("%d panics", e.panics)
+	}
+}
+
+// dial returns a new connection in memory.
+func (e *env) dial() net.Conn {
+	client, server := net.Pipe()
+	e.conns <- server
+	return client
+}
+
+// dialLogin returns a connection that is logged in.
+func (e *env) dialLogin() net.Conn {
+	nc := e.dial()
+	br := bufio.NewReader(nc) // Nothing is sent that we don't wait for.
+	readTo := func(start string) {
+		for {
+			line, err := br.ReadString('\n')
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			if strings.HasPrefix(line, start) {
+				return
+			}
+		}
+	}
+	readTo("* OK")
+	if _, err := fmt.Fprintf(nc, "login LOGIN mox %s\r\n", password); err != nil {
+		e.t.Fatal(err)
+	}
+	readTo("login OK")
+	return nc
+}
+
+// memoryListener accepts what is sent to a channel.
+type memoryListener struct {
+	ctx   context.Context
+	conns chan net.Conn
+}
+
+func (l memoryListener) Accept() (net.Conn, error) {
+	select {
+	case nc := <-l.conns:
+		return nc, nil
+	case <-l.ctx.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (l memoryListener) Close() error   { return nil }
+func (l memoryListener) Addr() net.Addr { return &net.UnixAddr{} }
+
+// certificate returns a certificate signed by itself.
+func certificate(t testing.TB) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotBefore: time.Unix(0, 0), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
