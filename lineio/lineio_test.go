@@ -63,13 +63,13 @@ func TestReadLine(t *testing.T) {
 func TestAfterRefusedLine(t *testing.T) {
 	t.Parallel()
 	r := NewReader(strings.NewReader("a\nb\rc\r\n"+strings.Repeat("x", 3*bufferSize)+"\r\nend\r\n"), Options{})
-	if line, err := r.ReadLine(10); err != ErrBareLF || string(line) != "a" {
+	if line, err := r.ReadLine(10); !errors.Is(err, ErrBareLF) || string(line) != "a" {
 		t.Fatalf("got %q, %v", line, err)
 	}
-	if line, err := r.ReadLine(10); err != ErrBareCR || string(line) != "b\rc" {
+	if line, err := r.ReadLine(10); !errors.Is(err, ErrBareCR) || string(line) != "b\rc" {
 		t.Fatalf("got %q, %v", line, err)
 	}
-	if line, err := r.ReadLine(10); err != ErrTooLong || string(line) != "xxxxxxxxxx" {
+	if line, err := r.ReadLine(10); !errors.Is(err, ErrTooLong) || string(line) != "xxxxxxxxxx" {
 		t.Fatalf("got %q, %v", line, err)
 	}
 	if err := r.DiscardLine(3*bufferSize + 2); err != nil {
@@ -86,7 +86,7 @@ func TestDiscardLineLimit(t *testing.T) {
 	if err := r.DiscardLine(7); err != nil {
 		t.Fatalf("line of exactly the limit: %v", err)
 	}
-	if err := r.DiscardLine(6); err != ErrTooLong {
+	if err := r.DiscardLine(6); !errors.Is(err, ErrTooLong) {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -175,7 +175,7 @@ func TestPeekChunkDiscard(t *testing.T) {
 	if err := r.Discard(2); err == nil {
 		t.Fatal("discarded what was not there")
 	}
-	if p, err := r.Peek(5); err != io.EOF || string(p) != "cdef" {
+	if p, err := r.Peek(5); !errors.Is(err, io.EOF) || string(p) != "cdef" {
 		t.Fatalf("got %q, %v", p, err)
 	}
 }
@@ -215,13 +215,13 @@ func TestWriterKeepsError(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := w.Flush()
-	if first == nil || w.Flush() != first {
+	if first == nil || !errors.Is(w.Flush(), first) {
 		t.Fatalf("got %v", first)
 	}
-	if _, err := w.WriteString("more"); err != first {
+	if _, err := w.WriteString("more"); !errors.Is(err, first) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := w.Write([]byte("more")); err != first {
+	if _, err := w.Write([]byte("more")); !errors.Is(err, first) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -259,21 +259,21 @@ func readAll(t *testing.T, src io.Reader, max int) string {
 			if string(raw) != string(line)+"\r\n" || bytes.ContainsAny(line, "\r\n") {
 				t.Fatalf("line %q from %q", line, raw)
 			}
-		case err == ErrBareLF:
+		case errors.Is(err, ErrBareLF):
 			if string(raw) != string(line)+"\n" || bytes.ContainsAny(line, "\r\n") {
 				t.Fatalf("bare LF: line %q from %q", line, raw)
 			}
-		case err == ErrBareCR:
+		case errors.Is(err, ErrBareCR):
 			if !bytes.ContainsRune(line, '\r') || bytes.ContainsRune(line, '\n') {
 				t.Fatalf("bare CR: line %q from %q", line, raw)
 			}
-		case err == ErrTooLong:
+		case errors.Is(err, ErrTooLong):
 			if len(raw) > 0 {
 				t.Fatalf("too long, but consumed %q", raw)
 			}
-			if err := r.DiscardLine(1 << 20); err != nil && err != io.EOF {
+			if err := r.DiscardLine(1 << 20); err != nil && !errors.Is(err, io.EOF) {
 				t.Fatal(err)
-			} else if err == io.EOF {
+			} else if err != nil {
 				return all.String()
 			}
 		default:

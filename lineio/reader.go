@@ -83,7 +83,7 @@ func (r *Reader) ReadLine(max int) ([]byte, error) {
 			return data[:max], ErrTooLong
 		}
 		if err := r.fill(max + 2); err != nil {
-			if err == io.EOF && r.w > r.r {
+			if errors.Is(err, io.EOF) && r.w > r.r {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -111,7 +111,7 @@ func ParseMailFrom(args string, opts ParseOptions) (MailFrom, error) {
 
 // set sets the field for a parameter.
 func (m *MailFrom) set(p param) error {
-	ok := p.hasValue
+	var ok bool
 	switch p.name {
 	case "SIZE":
 		m.Size, ok = parseNumber(p.value)

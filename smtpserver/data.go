@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
 )
@@ -26,7 +27,7 @@ func (s *session) data(ctx context.Context, _ nothing) (reply, error) {
 		return reply{}, err
 	}
 	in := &intake{s: s, spool: s.server.opts.Receiver.NewSpool(s.tx.Size), start: time.Now()}
-	err := in.receive()
+	err := in.receive(ctx)
 	if err == nil {
 		err = s.deliver(ctx, in.spool)
 	}
@@ -69,7 +70,7 @@ type intake struct {
 // receive reads to the end of the message, whatever it is, so that the reply
 // comes at its place. An error is why the message is refused, or the end of
 // the connection.
-func (in *intake) receive() error {
+func (in *intake) receive(ctx context.Context) error {
 	c := in.s.wire
 	c.until = in.start.Add(dataWait)
 	for done := false; !done; {
@@ -81,10 +82,10 @@ func (in *intake) receive() error {
 		if err != nil {
 			return in.interrupted(err)
 		}
-		n := 0
-		var text []byte
-		text, n, done = in.scanner.next(p)
+		text, n, end := in.scanner.next(p)
+		in.trace(ctx, p[:n])
 		in.take(text)
+		done = end
 		if in.drained > drainMax {
 			return closing(in.err)
 		}
@@ -115,6 +116,13 @@ func (in *intake) take(text []byte) {
 	}
 	if err := in.spool.Close(); err != nil { // Its room is not needed any more.
 		in.err = diskError(err)
+	}
+}
+
+// trace logs what came, if that is asked for.
+func (in *intake) trace(ctx context.Context, p []byte) {
+	if in.s.log.Enabled(ctx, logfmt.LevelTraceData) {
+		in.s.log.Log(ctx, logfmt.LevelTraceData, "RC", "data", string(p))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -168,7 +169,7 @@ func TestAcceptError(t *testing.T) {
 		if err := e.pipes.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := <-e.served; err != net.ErrClosed {
+		if err := <-e.served; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("got %v", err)
 		}
 		e.served <- nil
@@ -193,7 +194,7 @@ func TestPanic(t *testing.T) {
 			close(done)
 		}()
 		<-done
-		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Errorf("got %v", err)
 		}
 		other.send("NOOP\r\n")

@@ -77,7 +77,7 @@ func (c *conn) line() (string, error) {
 	raw, err := c.in.line(c.timeout)
 	if err != nil {
 		if len(raw) > 0 {
-			err = fmt.Errorf("%w: %q, then %v", errLine, raw, err)
+			err = fmt.Errorf("%w: %q, then %w", errLine, raw, err)
 		}
 		return "", err
 	}
