@@ -153,6 +153,86 @@ func TestStopSilentPeer(t *testing.T) {
 	})
 }
 
+// TestTLSWaits checks that the ends of waiting, by time and by a stop, are told
+// over TLS too.
+func TestTLSWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, settings{})
+		connect := func() *client {
+			c := newClient(t, e.dial(""))
+			c.want("220 ")
+			c.send("STARTTLS\r\n")
+			c.want("220 ")
+			c.secure()
+			c.send("NOOP\r\n")
+			c.want("250 ")
+			return c
+		}
+		c := connect()
+		start := time.Now()
+		c.want("421 4.4.2 timeout")
+		if took := time.Since(start); took != commandWait {
+			t.Errorf("timeout after %v", took)
+		}
+		c.conn.Close()
+		c = connect()
+		e.cancel()
+		c.want("421 4.3.2")
+		c.conn.Close()
+		e.close()
+	})
+}
+
+// TestHalfOpen checks that peers that stop anywhere don't keep others waiting,
+// and that all of them are gone in the end.
+func TestHalfOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, settings{})
+		var conns []net.Conn
+		for i := range 100 {
+			c := newClient(t, e.dial(""))
+			conns = append(conns, c.conn)
+			switch i % 5 {
+			case 0: // Doesn't read.
+			case 1:
+				c.want("220 ")
+				c.send("EHL")
+			case 2:
+				c.begin()
+				c.send(strings.Repeat("x", 100_000))
+			case 3:
+				c.want("220 ")
+				c.send("STARTTLS\r\n")
+				c.want("220 ")
+			case 4:
+				c.begin()
+				c.send("a\n")
+			}
+		}
+		start := time.Now()
+		c := newClient(t, e.dial(""))
+		c.begin()
+		c.send("Subject: x\r\n\r\n.\r\n")
+		c.want("250 ")
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("took %v", took)
+		}
+		c.conn.Close()
+		// Some could not even take the reply that there is no more waiting.
+		time.Sleep(2*commandWait + time.Minute)
+		synctest.Wait()
+		if n := e.server.metrics.open.Load(); n != 0 {
+			t.Errorf("%d connections are left", n)
+		}
+		for _, c := range conns {
+			c.Close()
+		}
+		e.close()
+	})
+}
+
 func TestAcceptError(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
