@@ -75,10 +75,10 @@ soak:
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-# Files made from code: generated sources, then the annotated config.
+# Files made from code: generated sources, then examples and help texts.
 gen:
 	$(GO) generate ./...
-	$(GO) test ./config -run Golden -update
+	$(GO) test . ./config -run Golden -update
 
 clean:
 	rm -rf mox mox.exe dist
