@@ -76,7 +76,7 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 	for _, name := range []string{"mox", "other"} {
 		e.createAccount(name)
 	}
-	opts := Options{Log: log, Accounts: e.store, Auth: logins{}, Version: "1", Panicked: func() { e.panics++ }}
+	opts := Options{Log: log, Accounts: e.store, Auth: logins{}, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }}
 	_, opts.Pedantic = setup["pedantic"]
 	opts.AppendSizeMax = setupNumber(t, setup, "appendmax")
 	if e.server, err = New(opts); err != nil {
@@ -237,4 +237,86 @@ func certificate(t testing.TB) tls.Certificate {
 		t.Fatal(err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// listen serves connections on a TCP port, and returns its address. It ends with
+// the test.
+func (e *env) listen() string {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(e.t.Context()))
+	done := make(chan error)
+	go func() { done <- e.server.Serve(ctx, ln, e.listener) }()
+	e.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			e.t.Error(err)
+		}
+		e.stop()
+	})
+	return ln.Addr().String()
+}
+
+// client is a connection for tests that look at responses themselves.
+type client struct {
+	t   testing.TB
+	nc  net.Conn
+	br  *bufio.Reader
+	tag int
+}
+
+func newClient(t testing.TB, nc net.Conn) *client {
+	return &client{t: t, nc: nc, br: bufio.NewReader(nc)}
+}
+
+// line reads a line, without CRLF.
+func (c *client) line() string {
+	c.t.Helper()
+	line, err := c.br.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("after %q: %v", line, err)
+	}
+	return strings.TrimSuffix(line, "\r\n")
+}
+
+// command sends a command and returns the untagged responses, without "* ", and
+// the reply, without its tag. Literals in responses are put in their place.
+func (c *client) command(format string, args ...any) (untagged []string, reply string) {
+	c.t.Helper()
+	c.tag++
+	tag := "t" + strconv.Itoa(c.tag) + " "
+	if _, err := fmt.Fprintf(c.nc, tag+format+"\r\n", args...); err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		line := c.line()
+		if rest, ok := strings.CutPrefix(line, tag); ok {
+			return untagged, rest
+		}
+		for strings.HasSuffix(line, "}") {
+			i := strings.LastIndexByte(line, '{')
+			n, err := strconv.Atoi(line[i+1 : len(line)-1])
+			if err != nil {
+				c.t.Fatalf("%q: %v", line, err)
+			}
+			buf := make([]byte, n)
+			if _, err := io.ReadFull(c.br, buf); err != nil {
+				c.t.Fatal(err)
+			}
+			line += "\r\n" + string(buf) + c.line()
+		}
+		untagged = append(untagged, strings.TrimPrefix(line, "* "))
+	}
+}
+
+// ok is command for one that must succeed.
+func (c *client) ok(format string, args ...any) []string {
+	c.t.Helper()
+	untagged, reply := c.command(format, args...)
+	if !strings.HasPrefix(reply, "OK") {
+		c.t.Fatalf("%s: %s", fmt.Sprintf(format, args...), reply)
+	}
+	return untagged
 }
