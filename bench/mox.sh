@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# mox localserve for benchmarks: in a directory of its own, on loopback ports of its
+# own, with several accounts, user0@localhost and on, and log level info.
+#
+#	bench/mox.sh configure      makes the directory, if it isn't there
+#	bench/mox.sh start
+#	bench/mox.sh stop
+#	bench/mox.sh reset          stops, removes all mail, configures
+#	bench/mox.sh pids
+#	bench/mox.sh env            addresses and so on, as shell assignments
+#	bench/mox.sh remove         stops, removes the directory
+#
+# MOX is the program, ./mox by default. START_PREFIX, if set, is a command that it is
+# started with, as strace.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+MOX=$(realpath -m "${MOX:-./mox}")
+MOX_DIR=${MOX_DIR:-/var/tmp/mox-bench/mox}
+MOX_ACCOUNTS=${MOX_ACCOUNTS:-10}
+MOX_SMTP_PORT=${MOX_SMTP_PORT:-12525}
+MOX_IMAP_PORT=${MOX_IMAP_PORT:-12543}
+MOX_IMAPS_PORT=${MOX_IMAPS_PORT:-12593}
+MOX_METRICS_PORT=${MOX_METRICS_PORT:-12581}
+MOX_PASSWORD=moxmoxmox # localserve gives it to all accounts that it makes
+
+fail() {
+	echo "mox.sh: $*" >&2
+	exit 1
+}
+
+configure() {
+	[[ -x $MOX ]] || fail "no $MOX; see make build"
+	[[ -e $MOX_DIR/mox.conf ]] && return
+	mkdir -p "$MOX_DIR"
+	"$MOX" localserve -dir "$MOX_DIR" -ip 127.0.0.1 -initonly >/dev/null
+	sed -i -e "s/Port: 1025\$/Port: $MOX_SMTP_PORT/; s/Port: 1143\$/Port: $MOX_IMAP_PORT/" \
+		-e "s/Port: 1993\$/Port: $MOX_IMAPS_PORT/; s/Port: 1081\$/Port: $MOX_METRICS_PORT/" \
+		-e "s/^LogLevel: .*/LogLevel: info/" "$MOX_DIR/mox.conf"
+	local i
+	{
+		printf 'Domains:\n\tlocalhost:\n\t\tLocalpartCatchallSeparator: +\nAccounts:\n'
+		printf '\tmox:\n\t\tDomain: localhost\n\t\tDestinations:\n\t\t\tmox@localhost: nil\n'
+		for ((i = 0; i < MOX_ACCOUNTS; i++)); do
+			printf '\tuser%d:\n\t\tDomain: localhost\n\t\tDestinations:\n\t\t\tuser%d@localhost: nil\n' $i $i
+		done
+	} >"$MOX_DIR/domains.conf"
+	"$MOX" -config "$MOX_DIR/mox.conf" config test >/dev/null
+}
+
+pids() {
+	local pid
+	[[ -s $MOX_DIR/bench.pid ]] && read -r pid <"$MOX_DIR/bench.pid" || return 1
+	# The number may have gone to another process since.
+	[[ $(readlink "/proc/$pid/exe" 2>/dev/null) == "$MOX"* ]] || return 1
+	echo "$pid"
+}
+
+# start keeps the process id of the server itself, also when something starts it.
+start() {
+	pids >/dev/null && return
+	ulimit -n "$(ulimit -H -n)"
+	# shellcheck disable=SC2086
+	${START_PREFIX:-} sh -c 'echo $$ >"$0/bench.pid"; exec "$@"' "$MOX_DIR" \
+		"$MOX" localserve -dir "$MOX_DIR" >"$MOX_DIR/stdout.log" 2>"$MOX_DIR/stderr.log" </dev/null &
+	disown
+	local line _
+	for _ in {1..600}; do
+		if line=$({ exec 3<>"/dev/tcp/127.0.0.1/$MOX_SMTP_PORT" && timeout 5 head -1 <&3; } 2>/dev/null) && [[ $line == 220* ]]; then
+			return
+		fi
+		sleep 0.05
+	done
+	fail "no greeting at port $MOX_SMTP_PORT: $(tail -n 3 "$MOX_DIR/stderr.log")"
+}
+
+stop() {
+	local pid _
+	pid=$(pids) || return 0
+	kill -TERM "$pid"
+	for _ in {1..600}; do
+		kill -0 "$pid" 2>/dev/null || return 0
+		sleep 0.05
+	done
+	fail "process $pid does not stop"
+}
+
+reset() {
+	stop
+	rm -rf "$MOX_DIR"
+	configure
+}
+
+[[ $MOX_DIR == /?*/?* ]] || fail "MOX_DIR must be absolute, and below a directory of its own"
+case ${1:-} in
+configure | start | stop | reset | pids) "$1" ;;
+env)
+	cat <<-EOF
+		MOX_SMTP=127.0.0.1:$MOX_SMTP_PORT
+		MOX_IMAP=127.0.0.1:$MOX_IMAP_PORT
+		MOX_USER=user%d@localhost
+		MOX_PASSWORD=$MOX_PASSWORD
+	EOF
+	;;
+remove)
+	stop
+	rm -rf "$MOX_DIR"
+	;;
+*)
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"
+	exit 2
+	;;
+esac

@@ -1,0 +1,254 @@
+#!/usr/bin/env bash
+# Measures mox and its peers one after the other on this machine, and prints the
+# tables of docs/performance.md with ratios and goals. All traffic is on loopback.
+#
+#	bench/run.sh [part...]
+#
+# Parts: disk deliver account syncs first-sync idle start; all by default. What is
+# measured goes to standard output as Markdown, and row by row, in JSON, to a file that
+# is named at the end. Needs Go and strace, and root for the peers. Settings, in
+# the environment:
+#
+#	SERVERS  default "mox dovecot postfix"; dovecot is its LMTP alone, postfix both
+#	ROUNDS   of most parts, in turn for all servers; figures are medians; default 3
+#	SCALE    percent of the number of messages; for trying the script; default 100
+#	QUIET    wait until the machine is so many percent idle, at most a minute; default 75
+#	IDLE, IDLE_PEER  connections in IDLE; default 1000, and 500 for peers, where each is a process
+#	BENCH_DIR        for everything written; default /var/tmp/mox-bench; not on a tmpfs
+#	MOX      the program, default ./mox
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+read -ra servers <<<"${SERVERS:-mox dovecot postfix}"
+ROUNDS=${ROUNDS:-3}
+SCALE=${SCALE:-100}
+QUIET=${QUIET:-75}
+IDLE=${IDLE:-1000}
+IDLE_PEER=${IDLE_PEER:-500}
+BENCH_DIR=${BENCH_DIR:-/var/tmp/mox-bench}
+MOX=$(realpath -m "${MOX:-./mox}")
+export MOX MOX_DIR=$BENCH_DIR/mox PEERS_DIR=$BENCH_DIR/peers
+export PEERS_DNS=127.53.53.53
+
+accounts=10
+mailbench=$BENCH_DIR/mailbench
+results=$BENCH_DIR/results/$(date -u +%Y%m%dT%H%M%SZ).jsonl
+
+fail() {
+	echo "run.sh: $*" >&2
+	exit 1
+}
+
+say() { echo "$(date +%T) $*" >&2; }
+
+# scaled prints a number of messages, but at least 50.
+scaled() { echo $(($1 * SCALE / 100 > 50 ? $1 * SCALE / 100 : 50)); }
+
+# server does something with a server: reset, start, stop, pids.
+server() {
+	case $2 in
+	mox) bench/mox.sh "$1" ;;
+	dovecot) bench/peers.sh "$1" dovecot ;;
+	postfix) bench/peers.sh "$1" dovecot postfix ;;
+	*) fail "no server $2" ;;
+	esac
+}
+
+fresh() {
+	server reset "$1"
+	server start "$1"
+}
+
+# measure runs mailbench for a server and a figure and keeps its rows.
+measure() {
+	local server=$1 figure=$2 bench=$3 flags=()
+	shift 3
+	case $server in
+	mox) flags=(-smtp "$MOX_SMTP" -imap "$MOX_IMAP" -user "$MOX_USER" -password "$MOX_PASSWORD") ;;
+	dovecot) flags=(-lmtp -smtp "$PEERS_LMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
+	postfix) flags=(-smtp "$PEERS_SMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
+	esac
+	[[ -z ${PIDS:-} ]] || flags+=(-pids "$PIDS")
+	"$mailbench" "$bench" -json -progress -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" ||
+		say "$server, $figure: $bench failed"
+	cat "$BENCH_DIR/rows" >>"$results"
+}
+
+# deliver sends n messages by c connections, until they are in the mailboxes.
+deliver() {
+	local server=$1 figure=$2 c=$3 n=$4
+	shift 4
+	measure "$server" "$figure" smtp-deliver -accounts $accounts -c "$c" -n "$n" -per 20 -drain -settle 2s "$@"
+}
+
+# rounds runs a function a number of times, each for all servers in turn. Mailboxes
+# are Dovecot's also behind Postfix, so most parts leave that out.
+rounds() {
+	local n=$1 round s
+	shift
+	for ((round = 1; round <= n; round++)); do
+		for s in "${servers[@]}"; do
+			[[ $s != postfix || $1 == part_deliver || $1 == part_syncs ]] || continue
+			say "$1, round $round, $s"
+			"$1" "$s"
+			server stop "$s"
+		done
+	done
+}
+
+# unmeasured delivers some first, so that processes, caches and files are there.
+unmeasured() { deliver "$1" warm-up 10 200; }
+
+part_deliver() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1"
+	deliver "$1" "deliver c=1" 1 "$(scaled 6000)"
+	deliver "$1" "deliver c=10" 10 "$(scaled 12000)"
+	deliver "$1" "deliver c=50" 50 "$(scaled 12000)"
+}
+
+# part_account alternates between the account that is full and empty ones.
+part_account() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1"
+	local user i
+	user=$([[ $1 == mox ]] && echo "$MOX_USER" || echo "$PEERS_USER")
+	deliver "$1" "one-account filling" 10 "$(scaled 50000)" -accounts 1
+	for i in 1 2 3; do
+		deliver "$1" "one-account empty" 10 "$(scaled 5000)" -accounts 1 -user "${user/%d/$i}"
+		deliver "$1" "one-account full" 10 "$(scaled 5000)" -accounts 1
+	done
+}
+
+# part_syncs counts system calls, which slows the server, so its rates are not kept.
+part_syncs() {
+	local trace=$BENCH_DIR/strace.out kept=$results c n before
+	server reset "$1"
+	: >"$trace"
+	START_PREFIX="strace -f -y --seccomp-bpf -qq -e trace=fdatasync,fsync,sync_file_range,msync,syncfs,sync -e signal=none -o $trace" server start "$1"
+	PIDS=
+	results=/dev/null unmeasured "$1"
+	for c in 1 10; do
+		n=$(scaled $((c * 500)))
+		sleep 2
+		before=$(wc -c <"$trace")
+		results=/dev/null deliver "$1" "syncs" $c "$n"
+		sleep 2
+		tail -c "+$((before + 1))" "$trace" >"$trace.part"
+		results=$kept measure "$1" "syncs c=$c" syncs -n "$n" "$trace.part"
+	done
+}
+
+part_first_sync() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	deliver "$1" "first-sync filling" 10 "$(scaled 10000)" -accounts 1
+	sleep 2
+	measure "$1" first-sync imap-sync -accounts 1 -c 1
+	measure "$1" first-sync imap-sync -accounts 1 -c 4
+}
+
+part_idle() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1"
+	if [[ $1 == mox ]]; then
+		measure "$1" idle imap-idle -accounts $accounts -k "$IDLE" -c 10 -n 50
+	else # with that many, Dovecot can be half a minute late
+		measure "$1" idle imap-idle -accounts $accounts -k "$IDLE_PEER" -c 10 -n 1
+	fi
+}
+
+# part_start starts with the accounts of an earlier run that stopped in order.
+part_start() {
+	local pid
+	fresh "$1"
+	PIDS=
+	unmeasured "$1"
+	server stop "$1"
+	case $1 in
+	mox) measure "$1" start startup -- "$MOX" localserve -dir "$MOX_DIR" ;;
+	dovecot) measure "$1" start startup -- dovecot -F -c "$PEERS_DIR/dovecot/dovecot.conf" ;;
+	esac 2>"$BENCH_DIR/server.log"
+	pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$BENCH_DIR/rows")
+	[[ -n $pid ]] || fail "$1 did not start; see $BENCH_DIR/server.log"
+	[[ $1 != mox ]] || echo "$pid" >"$MOX_DIR/bench.pid"
+	sleep 2
+	PIDS=$pid measure "$1" start rss
+}
+
+part_disk() {
+	say disk
+	PIDS=
+	"$mailbench" fsync -json -progress -figure disk -label disk -dir "$BENCH_DIR" -duration 2s -quiet "$QUIET" >>"$results"
+}
+
+prepare() {
+	local program s peers=false
+	for program in go strace; do
+		command -v $program >/dev/null || fail "needs $program"
+	done
+	mkdir -p "$BENCH_DIR/results"
+	[[ $(stat -f -c %T "$BENCH_DIR") != tmpfs ]] || fail "BENCH_DIR $BENCH_DIR is in memory"
+	CGO_ENABLED=0 go build -C mailbench -trimpath -o "$mailbench" .
+	for s in "${servers[@]}"; do
+		[[ $s == mox ]] || peers=true
+	done
+	if $peers; then
+		bench/peers.sh install >&2
+		"$mailbench" dns-stub -smtp $PEERS_DNS:53 &
+		stub=$!
+	fi
+	eval "$(bench/mox.sh env)"
+	eval "$(bench/peers.sh env)"
+}
+
+# cleanup stops what this script started.
+cleanup() {
+	local s
+	for s in "${servers[@]}"; do
+		server stop "$s" || true
+	done
+	[[ -z ${stub:-} ]] || kill "$stub" 2>/dev/null || true
+}
+
+# machine describes where figures come from.
+machine() {
+	echo "$(nproc) cores ($(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1)), $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)," \
+		"$(df --output=fstype "$BENCH_DIR" | tail -1), Linux $(uname -r), $(go version | cut -d' ' -f3), $(date -u +%F)."
+	if [[ " ${servers[*]} " == *" mox "* ]]; then
+		echo "mox at $(git rev-parse --short HEAD)$(git diff --quiet HEAD -- || echo ", with changes")."
+	fi
+	if [[ -n ${stub:-} ]]; then
+		echo "Postfix $(dpkg-query -W -f '${Version}' postfix), Dovecot $(dpkg-query -W -f '${Version}' dovecot-core)."
+	fi
+	echo "Rounds: $ROUNDS$([[ $SCALE == 100 ]] || echo ", with $SCALE % of the messages: not for comparing")."
+	echo
+}
+
+parts=("$@")
+((${#parts[@]})) || parts=(disk deliver account syncs first-sync idle start)
+for part in "${parts[@]}"; do
+	[[ $(type -t "part_${part/-/_}") == function ]] || fail "no part $part"
+done
+stub=
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+prepare
+if [[ " ${servers[*]} " == *" mox "* ]]; then
+	[[ -x $MOX ]] || fail "no $MOX; see make build"
+	"$mailbench" note -json -label mox -figure binary "megabytes=$(awk -v n="$(stat -c %s "$MOX")" 'BEGIN { print n / 1e6 }')" >>"$results"
+fi
+for part in "${parts[@]}"; do
+	case $part in
+	disk) part_disk ;;
+	account | syncs) rounds 1 "part_$part" ;;
+	*) rounds "$ROUNDS" "part_${part/-/_}" ;;
+	esac
+done
+machine
+"$mailbench" table "$results"
+say "rows: $results"

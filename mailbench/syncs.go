@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// syncCalls are the system calls that wait for the disk.
+var syncCalls = []string{"fdatasync", "fsync", "sync_file_range", "msync", "syncfs", "sync"}
+
+// syncLine tells which synchronous call a line of strace -f -y begins, and the
+// path of its file. A call that strace shows in two lines counts at its first.
+func syncLine(line string) (call, path string, ok bool) {
+	_, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	rest = strings.TrimSpace(rest)
+	for _, call := range syncCalls {
+		args, ok := strings.CutPrefix(rest, call+"(")
+		if !ok {
+			continue
+		}
+		_, path, _ := strings.Cut(args, "<")
+		path, _, _ = strings.Cut(path, ">")
+		return call, path, true
+	}
+	return "", "", false
+}
+
+// syncKind sorts paths: files of the journal, databases, and the rest.
+func syncKind(path string) string {
+	switch {
+	case strings.Contains(path, "/journal/") || strings.HasSuffix(path, "/journal"):
+		return "journal"
+	case strings.HasSuffix(path, ".db"):
+		return "database"
+	}
+	return "other"
+}
+
+// countSyncs counts by call ("fdatasync", and "fsync" for all others) and kind.
+func countSyncs(r io.Reader) (map[string]float64, error) {
+	n := map[string]float64{}
+	for _, call := range []string{"fdatasync", "fsync"} {
+		for _, kind := range []string{"journal", "database", "other"} {
+			n[call+"_"+kind] = 0
+		}
+	}
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		call, path, ok := syncLine(sc.Text())
+		if !ok {
+			continue
+		}
+		if call != "fdatasync" {
+			call = "fsync"
+		}
+		n[call+"_"+syncKind(path)]++
+		n["all"]++
+	}
+	return n, sc.Err()
+}
+
+func benchSyncs(c *Config) ([]Result, error) {
+	r := Result{Bench: "syncs", Ops: c.N, Params: fmt.Sprintf("n=%d", c.N), Extra: map[string]float64{}}
+	for _, name := range c.Args {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		counts, err := countSyncs(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", name, err)
+		}
+		for k, v := range counts {
+			r.Extra[k] += v / float64(c.N)
+		}
+	}
+	return []Result{r}, nil
+}
+
+// benchNote makes a row of figures that something else measured.
+func benchNote(c *Config) ([]Result, error) {
+	r := Result{Bench: "note", Ops: 1, Extra: map[string]float64{}}
+	for _, arg := range c.Args {
+		name, value, _ := strings.Cut(arg, "=")
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not name=number: %w", arg, err)
+		}
+		r.Extra[name] = n
+	}
+	return []Result{r}, nil
+}
