@@ -36,7 +36,7 @@ type file interface {
 	io.Closer
 	Size() (int64, error)
 	Extend(size int64) error   // Makes it this long, with zeros that take no room.
-	Allocate(size int64) error // The same, with room on disk: writes change no metadata but what is initialized.
+	Allocate(size int64) error // The same, written: later writes there change no metadata.
 	Zero(from, to int64) error
 	NextData(from int64) (int64, error) // The offset from which on there may be anything but zeros, or the size of the file.
 	Sync() error                        // Data, and the metadata needed to read it.
@@ -87,6 +87,14 @@ func (f diskFile) Size() (int64, error) {
 }
 
 func (f diskFile) Extend(size int64) error { return f.Truncate(size) }
+
+// Allocate writes zeros. Blocks that are only reserved become initialized when
+// they are written, which is a change of metadata: each fdatasync would wait for
+// the file system's own journal, and so for what others do to files.
+func (f diskFile) Allocate(size int64) error { return writeZeros(f, 0, size) }
+
+// Zero writes zeros.
+func (f diskFile) Zero(from, to int64) error { return writeZeros(f, from, to) }
 
 // writeZeros writes zeros from one offset to another.
 func writeZeros(f io.WriterAt, from, to int64) error {

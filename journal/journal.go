@@ -166,6 +166,7 @@ type Journal struct {
 	queue    []*waiter  // Not yet taken by the writer.
 	segments []*segment // In order; those with a beginning.
 	refs     map[id]int // How many records name a file.
+	spares   []string   // Files of removed segments.
 	floor    uint64     // Before Start: the next sequence is above it.
 
 	// Owned by the writer, and by the opener before it starts.

@@ -65,11 +65,11 @@ func (j *Journal) open() error {
 	return j.settle(l)
 }
 
-// settle makes the log on disk what was read of it: the last batch, and nothing
-// after it.
+// settle makes the log on disk what was read of it: the last batch, and no
+// record after it.
 func (j *Journal) settle(l *log) error {
-	for _, name := range l.ahead {
-		if err := j.fs.Remove(filepath.Join(j.dir, name)); err != nil {
+	for _, name := range append(l.ahead, l.spare...) {
+		if err := j.retire(name); err != nil {
 			return err
 		}
 	}
@@ -109,7 +109,9 @@ func (j *Journal) settleSegment(s *segment) error {
 	if err := j.opts.Faults.Hit(FaultOpenBeforeZero); err != nil {
 		return err
 	}
-	if err := j.file.Zero(s.end, s.size); err != nil {
+	// Nothing that has the segment's seed is farther off than the longest batch:
+	// each is durable before the next is written.
+	if err := j.file.Zero(s.end, min(s.size, s.end+batchMax)); err != nil {
 		return err
 	}
 	return j.file.Sync()

@@ -12,6 +12,7 @@ type log struct {
 	journal  id
 	segments []*segment // With a beginning, in order.
 	ahead    []string   // Files of segments without one, and of those half made.
+	spare    []string   // Files of removed segments, kept to be written again.
 	head     uint64     // Sequence of the last record.
 }
 
@@ -66,6 +67,8 @@ func (r *reader) list() ([]uint64, error) {
 			numbers = append(numbers, number)
 		} else if base, ok := strings.CutSuffix(name, tempSuffix); ok && strings.HasSuffix(base, segmentSuffix) {
 			r.log.ahead = append(r.log.ahead, name)
+		} else if base, ok := strings.CutSuffix(name, spareSuffix); ok && strings.HasSuffix(base, segmentSuffix) {
+			r.log.spare = append(r.log.spare, name)
 		}
 	}
 	slices.Sort(numbers)

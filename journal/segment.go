@@ -33,11 +33,16 @@ const (
 // scanBuffer is the size of reads of the log, in bytes.
 const scanBuffer = 256 << 10
 
-// segmentSuffix ends the names of segments; tempSuffix follows while one is made.
+// segmentSuffix ends the names of segments; tempSuffix follows while one is
+// made, spareSuffix when it was removed and its file may be used for another.
 const (
 	segmentSuffix = ".log"
 	tempSuffix    = ".new"
+	spareSuffix   = ".spare"
 )
+
+// sparesMax is how many files of removed segments are kept.
+const sparesMax = 2
 
 // segmentName returns the file name of the segment with this number.
 func segmentName(number uint64) string { return fmt.Sprintf("%08d%s", number, segmentSuffix) }
@@ -343,6 +348,76 @@ func (j *Journal) writeHeader(s *segment, f file) error {
 		return err
 	}
 	return f.Sync()
+}
+
+// segmentFile returns a file of this size at path: that of a removed segment if
+// there is one, so that the log is not written twice, else a new one. What was
+// in it has another seed: no record of it checks.
+func (j *Journal) segmentFile(size int64, path string) (file, error) {
+	if name := j.takeSpare(); name != "" {
+		if err := j.fs.Rename(filepath.Join(j.dir, name), path); err != nil {
+			return nil, err
+		}
+		f, err := j.fs.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		has, err := f.Size()
+		if err == nil && has == size {
+			err = f.Zero(0, dataOffset)
+		}
+		switch {
+		case err != nil:
+			return nil, errors.Join(err, f.Close())
+		case has == size:
+			return f, nil
+		}
+		if err := errors.Join(f.Close(), j.fs.Remove(path)); err != nil {
+			return nil, err
+		}
+	}
+	f, err := j.fs.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Allocate(size); err != nil {
+		return nil, errors.Join(err, f.Close(), j.fs.Remove(path))
+	}
+	return f, nil
+}
+
+// takeSpare returns the name of a spare file, which is the caller's then, or "".
+func (j *Journal) takeSpare() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.spares) == 0 {
+		return ""
+	}
+	name := j.spares[0]
+	j.spares = j.spares[1:]
+	return name
+}
+
+// retire makes the file of a segment a spare one, or removes it if there are
+// enough. The caller syncs the directory.
+func (j *Journal) retire(name string) error {
+	path := filepath.Join(j.dir, name)
+	spare, keep := strings.TrimSuffix(name, spareSuffix)+spareSuffix, !strings.HasSuffix(name, tempSuffix)
+	j.mu.Lock()
+	keep = keep && len(j.spares) < sparesMax
+	j.mu.Unlock()
+	if !keep {
+		return j.removeIfThere(path)
+	}
+	if spare != name {
+		if err := j.fs.Rename(path, filepath.Join(j.dir, spare)); err != nil {
+			return err
+		}
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.spares = append(j.spares, spare)
+	return nil
 }
 
 // writeBeginning makes the first sequence of a segment durable. It comes before

@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -16,8 +15,9 @@ type Report struct {
 	Records  int64
 	Head     uint64 // Sequence of the last record.
 
-	// Torn tells that something follows the last record: what a crash left of
-	// records that were never acknowledged. The next start removes it.
+	// Torn tells that a record follows the last one, but not whole, or not in its
+	// place: what a crash left of a batch that was never acknowledged. The next
+	// start removes it.
 	Torn        bool
 	TornSegment string
 	TornOffset  int64
@@ -97,7 +97,7 @@ func (v *verifier) checkFiles(ctx context.Context, e *Entry) {
 	}
 }
 
-// findTorn looks for anything but zeros after the last record.
+// findTorn looks for a record after the last one, whole or not.
 func (v *verifier) findTorn(s *segment) error {
 	if s == nil {
 		return nil
@@ -106,15 +106,18 @@ func (v *verifier) findTorn(s *segment) error {
 	if err != nil {
 		return err
 	}
-	buf := make([]byte, min(scanBuffer, s.room()))
-	for at := s.end; err == nil && !v.report.Torn; at += int64(len(buf)) {
-		if at, err = s.skipHole(f, at); err != nil || at >= s.size {
-			break
+	torn := false
+	var b [recordHeaderSize]byte
+	if s.room() >= recordHeaderSize {
+		if _, err = f.ReadAt(b[:], s.end); err == nil {
+			_, torn = s.seed.parseHeader(b[:], s.end, s.room())
 		}
-		buf = buf[:min(int64(len(buf)), s.size-at)]
-		if _, err = f.ReadAt(buf, at); err == nil && len(bytes.Trim(buf, "\x00")) > 0 {
-			v.report.Torn, v.report.TornSegment, v.report.TornOffset = true, s.name, s.end
-		}
+	}
+	if err == nil && !torn {
+		_, _, torn, err = s.findRecord(f, s.end, func(recordHeader) bool { return true })
+	}
+	if torn {
+		v.report.Torn, v.report.TornSegment, v.report.TornOffset = true, s.name, s.end
 	}
 	return errors.Join(err, f.Close())
 }
