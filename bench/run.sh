@@ -97,13 +97,19 @@ rounds() {
 	done
 }
 
-# unmeasured delivers some first, so that processes, caches and files are there.
-unmeasured() { deliver "$1" warm-up 10 200; }
+# unmeasured delivers some first, so that processes, caches and files are there. For
+# the rates that is enough for mox to be past the first segments of its journal,
+# which it fills with zeros once and then uses again.
+unmeasured() {
+	local n=200
+	[[ $1 != mox || ${2:-} != rates ]] || n=$(scaled 20000)
+	deliver "$1" warm-up 10 "$n"
+}
 
 part_deliver() {
 	fresh "$1"
 	PIDS=$(server pids "$1")
-	unmeasured "$1"
+	unmeasured "$1" rates
 	deliver "$1" "deliver c=1" 1 "$(scaled 6000)"
 	deliver "$1" "deliver c=10" 10 "$(scaled 12000)"
 	deliver "$1" "deliver c=50" 50 "$(scaled 12000)"
@@ -113,7 +119,7 @@ part_deliver() {
 part_account() {
 	fresh "$1"
 	PIDS=$(server pids "$1")
-	unmeasured "$1"
+	unmeasured "$1" rates
 	local user i
 	user=$([[ $1 == mox ]] && echo "$MOX_USER" || echo "$PEERS_USER")
 	deliver "$1" "one-account filling" 10 "$(scaled 50000)" -accounts 1
@@ -162,22 +168,32 @@ part_idle() {
 	fi
 }
 
-# part_start starts with the accounts of an earlier run that stopped in order.
-part_start() {
+# started measures a start, and the memory then.
+started() {
 	local pid
-	fresh "$1"
-	PIDS=
-	unmeasured "$1"
-	server stop "$1"
 	case $1 in
-	mox) measure "$1" start startup -- "$MOX" localserve -dir "$MOX_DIR" ;;
-	dovecot) measure "$1" start startup -- dovecot -F -c "$PEERS_DIR/dovecot/dovecot.conf" ;;
+	mox) measure "$1" "$2" startup -- "$MOX" localserve -dir "$MOX_DIR" ;;
+	dovecot) measure "$1" "$2" startup -- dovecot -F -c "$PEERS_DIR/dovecot/dovecot.conf" ;;
 	esac 2>"$BENCH_DIR/server.log"
 	pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' "$BENCH_DIR/rows")
 	[[ -n $pid ]] || fail "$1 did not start; see $BENCH_DIR/server.log"
 	[[ $1 != mox ]] || echo "$pid" >"$MOX_DIR/bench.pid"
 	sleep 2
-	PIDS=$pid measure "$1" start rss
+	PIDS=$pid measure "$1" "$2" rss
+	server stop "$1"
+}
+
+# part_start starts with accounts that are there, after a stop in order: without mail,
+# and with some in each.
+part_start() {
+	PIDS=
+	fresh "$1"
+	server stop "$1"
+	started "$1" start
+	server start "$1"
+	deliver "$1" "start filling" 10 "$(scaled 2000)"
+	server stop "$1"
+	started "$1" "start with mail"
 }
 
 part_disk() {

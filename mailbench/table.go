@@ -77,8 +77,10 @@ var (
 	envelopesLine = syncLineOf("envelopes and structure, first time", "imap-sync envelopes", "c=1 pass=1")
 	bodiesLine    = syncLineOf("bodies, first time", "imap-sync bodies", "c=1 pass=1")
 	idleLine      = line{"connections in IDLE", "idle", "imap-idle open", ""}
-	startLine     = line{"exec to banner", "start", "startup", ""}
-	rssLine       = line{"after start", "start", "rss", ""}
+	startLine     = line{"exec to banner, 10 accounts without mail", "start", "startup", ""}
+	startMailLine = line{"exec to banner, 2,000 messages", "start with mail", "startup", ""}
+	rssLine       = line{"memory after that", "start", "rss", ""}
+	rssMailLine   = line{"memory after that", "start with mail", "rss", ""}
 	binaryLine    = line{"binary", "binary", "note", ""}
 	syncs1Line    = line{"1 connection", "syncs c=1", "syncs", ""}
 	syncs10Line   = line{"10 connections", "syncs c=10", "syncs", ""}
@@ -136,11 +138,13 @@ func sections() []section {
 		}, []goal{{"RSS KiB per idle connection", idleLine, line{}, "", extra("rss_per_conn_kib"), nil, 40, true}}},
 		{"From reply to EXISTS on all idle connections of the account", []line{{"last EXISTS", "idle", "imap-idle last EXISTS", ""}},
 			[]column{{"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, nil},
-		{"Start and size", []line{startLine, rssLine, binaryLine}, []column{
+		{"Start and size", []line{startLine, rssLine, startMailLine, rssMailLine, binaryLine}, []column{
 			{"ms", p50, "%.0f"}, {"RSS MiB", mib("rss_kib"), "%.1f"}, {"PSS MiB", mib("pss_kib"), "%.1f"}, {"MB", extra("megabytes"), "%.1f"},
 		}, []goal{
-			{"ms from exec to banner", startLine, line{}, "", p50, nil, 62, true},
-			{"RSS after start, MiB", rssLine, line{}, "", mib("rss_kib"), nil, 25, true},
+			{"ms from exec to banner, without mail", startLine, line{}, "", p50, nil, 62, true},
+			{"ms from exec to banner, with mail", startMailLine, line{}, "", p50, nil, 62, true},
+			{"RSS after start without mail, MiB", rssLine, line{}, "", mib("rss_kib"), nil, 25, true},
+			{"RSS after start with mail, MiB", rssMailLine, line{}, "", mib("rss_kib"), nil, 25, true},
 			{"binary, MB", binaryLine, line{}, "", extra("megabytes"), nil, 30, true},
 		}},
 		{"The disk, in the same run", []line{
