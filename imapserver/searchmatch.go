@@ -123,8 +123,9 @@ func (s *session) match(ctx context.Context, m matcher) ([]store.UID, error) {
 }
 
 func (s *session) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
+	var c candidate
 	for _, e := range entries {
-		c := candidate{s: s, ctx: ctx, tx: tx, entry: e}
+		c = candidate{s: s, ctx: ctx, tx: tx, entry: e}
 		ok, err := m.match(&c)
 		c.close()
 		switch {

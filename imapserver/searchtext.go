@@ -177,6 +177,7 @@ func searchPart(c *candidate, r io.ReaderAt, p *message.Part, text *needle) (boo
 type needle struct {
 	text  string // In lower case.
 	ascii bool   // Text has only ASCII: bytes can be folded alone.
+	buf   []byte // For pieces of bodies, made when needed: a needle is for one search at a time.
 }
 
 func newNeedle(s string) *needle {
@@ -202,10 +203,16 @@ func (n *needle) inHeader(s string) bool {
 }
 
 // inFields reports whether the text is in a header section: in a field, with its
-// name and unfolded.
+// name, unfolded and decoded. Most fields need neither, so that looking into the
+// bytes is enough.
 func (n *needle) inFields(raw []byte) bool {
+	if n.ascii && n.inBytes(bytes.Clone(raw)) {
+		return true
+	}
 	for f := range message.NewHeader(raw).Fields() {
-		if n.inHeader(f.Name + ": " + f.Value()) {
+		folded := bytes.IndexByte(bytes.TrimRight(f.Raw, "\r\n"), '\n') >= 0
+		encoded := bytes.Contains(f.Raw, []byte("=?"))
+		if (folded || encoded || !n.ascii) && n.inHeader(f.Name+": "+f.Value()) {
 			return true
 		}
 	}
@@ -222,7 +229,10 @@ func (n *needle) inReader(r io.Reader) (bool, error) {
 		return true, nil
 	}
 	keep := 3 * len(n.text) // A letter may have another length in the other case.
-	buf := make([]byte, 0, searchBuffer+2*keep)
+	if n.buf == nil {
+		n.buf = make([]byte, 0, searchBuffer+2*keep)
+	}
+	buf := n.buf[:0]
 	for {
 		at := len(buf)
 		got, err := io.ReadAtLeast(r, buf[at:cap(buf)], 1)

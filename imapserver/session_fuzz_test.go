@@ -1,0 +1,49 @@
+package imapserver
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzSession sends bytes to a session that is logged in and has a mailbox
+// selected. Whatever they are, the session must end when its client is gone,
+// without a panic, and what it says must be made of whole lines.
+func FuzzSession(f *testing.F) {
+	f.Add("a FETCH 1:* (FLAGS BODY[])\r\nb STORE 1 FLAGS (x)\r\nc SEARCH TEXT b\r\n")
+	f.Add("a APPEND INBOX {3}\r\nabc\r\nb COPY * Archive\r\nc IDLE\r\nDONE\r\n")
+	f.Add("a UID FETCH 1 (BINARY[1]<0.1> BODY[1.MIME])\r\nb LIST (SUBSCRIBED) \"\" {1+}\r\n*\r\n")
+	f.Add("a ENABLE IMAP4rev2\r\nb SELECT Archive\r\nc CLOSE\r\nd UID SEARCH RETURN (SAVE ALL) $\r\n")
+	f.Add("a LOGOUT\r\n")
+	f.Add("\x00{1000+}\r\n")
+	e := newEnv(f, map[string]string{"inbox": "3"})
+	e.start()
+	f.Cleanup(e.stop)
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.Contains(strings.ToUpper(text), "CREATE") || strings.Contains(strings.ToUpper(text), "RENAME") {
+			return // The account is shared, and would fill up.
+		}
+		nc := e.dialLogin()
+		if err := nc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan string)
+		go func() {
+			all, _ := io.ReadAll(nc) // It ends with an error, of the closed pipe.
+			got <- string(all)
+		}()
+		// The server may end the session before it has read all.
+		_, _ = io.WriteString(nc, "s SELECT INBOX\r\n"+text+"\r\nx LOGOUT\r\n")
+		done := time.AfterFunc(100*time.Millisecond, func() { _ = nc.Close() })
+		all := <-got
+		done.Stop()
+		_ = nc.Close()
+		if e.panics > 0 {
+			t.Fatalf("panic after %q", text)
+		}
+		if !strings.HasPrefix(all, "* FLAGS (") {
+			t.Fatalf("%q: got %q", text, all)
+		}
+	})
+}
