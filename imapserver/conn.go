@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -25,10 +26,11 @@ type conn struct {
 	received, sent atomic.Int64
 	stopping       atomic.Bool
 	sentTee        func(p []byte) // Sees what is written, but for large bodies.
+	pieces         *sync.Pool     // Of *[streamBuffer]byte, for large bodies.
 }
 
-func newConn(nc net.Conn) *conn {
-	return &conn{Conn: nc, readMax: preauthIdle, writeMax: preauthWrite}
+func newConn(nc net.Conn, pieces *sync.Pool) *conn {
+	return &conn{Conn: nc, readMax: preauthIdle, writeMax: preauthWrite, pieces: pieces}
 }
 
 // Read reads what is there, waiting at most as long as the state allows.
@@ -76,12 +78,14 @@ func (c *conn) Write(p []byte) (int, error) {
 // else through a buffer.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	limited, ok := r.(*io.LimitedReader)
-	if !ok {
-		return io.Copy(writerOnly{c}, r)
-	}
 	tcp, plain := c.Conn.(*net.TCPConn)
-	if !plain {
-		return io.CopyBuffer(writerOnly{c}, r, make([]byte, min(streamBuffer, max(limited.N, 1))))
+	if !ok || !plain {
+		buf, ok := c.pieces.Get().(*[streamBuffer]byte)
+		if !ok {
+			buf = new([streamBuffer]byte)
+		}
+		defer c.pieces.Put(buf)
+		return io.CopyBuffer(writerOnly{c}, r, buf[:])
 	}
 	var total int64
 	for left := limited.N; left > 0; {

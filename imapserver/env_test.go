@@ -32,6 +32,7 @@ type env struct {
 	store    *store.Dir
 	server   *Server
 	listener Listener
+	dir      string
 	panics   int
 	quota    int64
 	cancel   context.CancelFunc
@@ -64,11 +65,11 @@ func (logins) Password(_ context.Context, _ auth.Attempt, user, pw string) (auth
 // newEnv makes a server. Setup is as in transcripts.
 func newEnv(t testing.TB, setup map[string]string) *env {
 	t.Helper()
-	e := &env{t: t, conns: make(chan net.Conn)}
+	e := &env{t: t, conns: make(chan net.Conn), dir: t.TempDir()}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
 	e.store, err = store.Open(t.Context(), store.Options{
-		Dir: t.TempDir(), Log: log, SegmentSize: 1 << 20, QuotaSize: func(string) int64 { return e.quota },
+		Dir: e.dir, Log: log, SegmentSize: 1 << 20, QuotaSize: func(string) int64 { return e.quota },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/message"
@@ -288,8 +287,8 @@ func compileNumber(k imap.SearchKey) (matcher, bool) {
 	return matcher{}, false
 }
 
-// onSent makes a matcher on the day of the Date field. Without one that can be
-// understood, it is the day on which the message came.
+// onSent makes a matcher on the day of the Date field. A message without one that
+// can be understood was sent on no day.
 func onSent(test func(imap.Date) bool) matcher {
 	return matcher{costStructure, func(c *candidate) (bool, error) {
 		env, err := c.envelope()
@@ -298,9 +297,6 @@ func onSent(test func(imap.Date) bool) matcher {
 		}
 		date, _ := imap.EnvelopeString(env, imap.EnvelopeDate)
 		t, err := message.ParseDate(date)
-		if err != nil {
-			t = time.Unix(int64(c.entry.Received), 0).UTC()
-		}
-		return test(imap.DateOf(t)), nil
+		return err == nil && test(imap.DateOf(t)), nil //nolint:nilerr // Dates in mail may be anything.
 	}}
 }

@@ -22,8 +22,15 @@ type content struct {
 	file    *os.File
 }
 
+// open opens the file. Its size is checked: what is announced must be sent.
 func (m *content) open() (err error) {
-	m.file, err = m.account.OpenMessage(m.row.entry.EmailID)
+	if m.file, err = m.account.OpenMessage(m.row.entry.EmailID); err != nil {
+		return err
+	}
+	info, err := m.file.Stat()
+	if err == nil && info.Size() != m.row.email.FileSize {
+		err = fmt.Errorf("message file has %d bytes instead of %d", info.Size(), m.row.email.FileSize)
+	}
 	return err
 }
 

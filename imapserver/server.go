@@ -91,6 +91,7 @@ type Server struct {
 	metrics  *metrics
 	commands map[string]command
 	buffers  imap.Buffers // Output buffers of sessions that are busy.
+	pieces   sync.Pool    // For conn.
 }
 
 // New returns a server. It starts nothing.

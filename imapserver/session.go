@@ -66,7 +66,7 @@ type session struct {
 }
 
 func newSession(server *Server, nc net.Conn, l Listener, ip netip.Addr) *session {
-	s := &session{server: server, listener: l, raw: nc, conn: newConn(nc), ip: ip, cid: server.opts.CIDs.Next(), level: logfmt.LevelTrace}
+	s := &session{server: server, listener: l, raw: nc, conn: newConn(nc, &server.pieces), ip: ip, cid: server.opts.CIDs.Next(), level: logfmt.LevelTrace}
 	s.log = server.opts.Log.With("cid", cid.Format(s.cid))
 	s.out = imap.NewEncoder(s.conn, &server.buffers)
 	s.conn.readUntil = time.Now().Add(preauthMax)
