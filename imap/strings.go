@@ -84,19 +84,19 @@ func (d *Decoder) quoted() string {
 	}
 	start, escaped := d.pos, false
 	for d.pos < len(d.text) {
-		switch c := d.text[d.pos]; {
-		case c == '"':
+		switch d.text[d.pos] {
+		case '"':
 			s := d.text[start:d.pos]
 			d.pos++
 			return d.unquote(s, escaped)
-		case c == '\\':
+		case '\\':
 			escaped = true
 			d.pos++
 			if !d.Peek('"') && !d.Peek('\\') {
 				d.Fail("bad escape in quoted string")
 				return ""
 			}
-		case c == 0 || c == '\r' || c == '\n':
+		case 0, '\r', '\n':
 			d.Fail("bad character in quoted string")
 			return ""
 		}

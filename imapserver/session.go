@@ -288,11 +288,11 @@ func (s *session) tooManyBad(name string, resp imap.Response) error {
 
 // trace logs bytes of the connection, if the level for them is on. Of those
 // with credentials or messages only the number is logged at the first level.
-func (s *session) trace(ctx context.Context, msg string, p []byte) {
+func (s *session) trace(ctx context.Context, direction string, p []byte) {
 	switch {
 	case s.log.Enabled(ctx, s.level):
-		s.log.Log(ctx, s.level, msg, "data", string(p))
+		s.log.Log(ctx, s.level, "wire", "direction", direction, "data", string(p))
 	case s.level < logfmt.LevelTrace && s.log.Enabled(ctx, logfmt.LevelTrace):
-		s.log.Log(ctx, logfmt.LevelTrace, msg, "elided", len(p))
+		s.log.Log(ctx, logfmt.LevelTrace, "wire", "direction", direction, "elided", len(p))
 	}
 }
