@@ -17,7 +17,7 @@ SOAK_TIME ?= 10m
 # Arguments for `make run`, as in: make run ARGS="-dir /tmp/mail -pedantic"
 ARGS ?=
 
-.PHONY: build run test race check fmt vet lint cross fuzz soak bench gen clean
+.PHONY: build run test race check fmt vet lint cross fuzz soak bench microbench gen clean
 
 # The server, as ./mox.
 build:
@@ -72,7 +72,12 @@ soak:
 	scripts/fuzz.sh $(SOAK_TIME)
 	MOX_SOAK=1 $(GO) test -count=1 -shuffle=on -timeout 6h ./...
 
+# Figures against other mail servers; see docs/performance.md.
 bench:
+	bench/run.sh
+
+# Go benchmarks of single packages.
+microbench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 # Files made from code: generated sources, then examples and help texts.

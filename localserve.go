@@ -23,6 +23,7 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/database"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/system"
 )
@@ -94,8 +95,20 @@ func runLocalserve(ctx context.Context, inv *invocation) error {
 	if err := prepareLocal(ctx, inv, *dir, *ip); err != nil {
 		return fmt.Errorf("preparing %s: %w", *dir, err)
 	}
-	return inv.localserve(ctx, *dir, *initOnly)
+	err := inv.localserve(ctx, *dir, *initOnly)
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return nil // Stopped while it was starting.
+	case errors.Is(err, config.ErrUnknown), errors.Is(err, database.ErrForeign):
+		return fmt.Errorf("%w\n%s", err, foreignHint)
+	}
+	return err
 }
+
+// foreignHint is for those whose directory belongs to something else, as another
+// mail server with the same habits.
+const foreignHint = "If the directory belongs to another program, it can't be used here: choose another with -dir,\n" +
+	"and copy mail over with a program that speaks IMAP to both. Otherwise remove the settings named above."
 
 // localserve serves from a directory that is there.
 func (inv *invocation) localserve(ctx context.Context, dir string, initOnly bool) error {

@@ -255,14 +255,33 @@ func TestLocalserveConfig(t *testing.T) {
 	for _, args := range [][]string{{"-config", path, "config", "test"}, {"localserve", "-dir", l.dir}} {
 		cmd := program(t, args...)
 		out, err := cmd.CombinedOutput()
-		if cmd.ProcessState.ExitCode() != 1 || !strings.HasSuffix(string(out), want) {
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), want) {
 			t.Errorf("%q: got %q, %v, want %q", args, out, err, want)
 		}
 	}
-	cmd := program(t, "-loglevel", "loud", "localserve", "-dir", l.dir)
+
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	logins := filepath.Join(l.dir, "data", "auth.db")
+	ours, err := os.ReadFile(logins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(logins, []byte("of another program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := program(t, "localserve", "-dir", l.dir).CombinedOutput(); err == nil || !strings.Contains(string(out), "belongs to another program") {
+		t.Errorf("foreign data: got %q, %v", out, err)
+	}
+	if text, err := os.ReadFile(logins); err != nil || string(text) != "of another program" {
+		t.Errorf("foreign data was changed: %q, %v", text, err)
+	}
+	if err := os.WriteFile(logins, ours, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	cmd := program(t, "-loglevel", "loud", "localserve", "-dir", l.dir)
 	if out, err := cmd.CombinedOutput(); cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), `unknown log level "loud"`) {
 		t.Errorf("an unknown level: got %q, %v", out, err)
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that tests use. This is the only script that installs
-# anything. On Debian it uses apt-get, as root or with sudo that asks for no
+# Installs the programs that tests use, all of them: tests themselves install
+# nothing. On Debian it uses apt-get, as root or with sudo that asks for no
 # password; elsewhere it names the packages. Without the programs the tests that
 # need them are shown as skipped, so this script fails only if apt-get does.
 #
