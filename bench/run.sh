@@ -70,7 +70,7 @@ measure() {
 	postfix) flags=(-smtp "$PEERS_SMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
 	esac
 	[[ -z ${PIDS:-} ]] || flags+=(-pids "$PIDS")
-	"$mailbench" "$bench" -json -progress -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" ||
+	"$mailbench" "$bench" -json -progress -dir "$BENCH_DIR" -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" ||
 		say "$server, $figure: $bench failed"
 	cat "$BENCH_DIR/rows" >>"$results"
 }
@@ -134,7 +134,7 @@ part_syncs() {
 	local trace=$BENCH_DIR/strace.out kept=$results c n before
 	server reset "$1"
 	: >"$trace"
-	START_PREFIX="strace -f -y --seccomp-bpf -qq -e trace=fdatasync,fsync,sync_file_range,msync,syncfs,sync -e signal=none -o $trace" server start "$1"
+	START_PREFIX="strace -f -y -s 0 --seccomp-bpf -qq -e trace=fdatasync,fsync,sync_file_range,msync,syncfs,sync,write,pwrite64,writev,pwritev -e signal=none -o $trace" server start "$1"
 	PIDS=
 	results=/dev/null unmeasured "$1"
 	for c in 1 10; do

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -29,6 +30,29 @@ func syncLine(line string) (call, path string, ok bool) {
 	return "", "", false
 }
 
+var (
+	writeCall  = regexp.MustCompile(`^\d+\s+(?:[\d.]+\s+)?(?:write|pwrite64)\(\d+<(/[^>]*)>, "(?:[^"\\]|\\.)*"(?:\.\.\.)?, (\d+)(?:, \d+)?(?:\) |\s*<unf)`)
+	writevCall = regexp.MustCompile(`^\d+\s+(?:[\d.]+\s+)?p?writev2?\(\d+<(/[^>]*)>`)
+	vectorLen  = regexp.MustCompile(`iov_len=(\d+)`)
+)
+
+// writeLine tells how many bytes a call that writes to a file asks for.
+func writeLine(line string) (path string, n float64, ok bool) {
+	if m := writeCall.FindStringSubmatch(line); m != nil {
+		n, err := strconv.ParseFloat(m[2], 64)
+		return m[1], n, err == nil
+	}
+	m := writevCall.FindStringSubmatch(line)
+	if m == nil {
+		return "", 0, false
+	}
+	for _, v := range vectorLen.FindAllStringSubmatch(line, -1) {
+		size, _ := strconv.ParseFloat(v[1], 64)
+		n += size
+	}
+	return m[1], n, true
+}
+
 // syncKind sorts paths: files of the journal, databases, and the rest.
 func syncKind(path string) string {
 	switch {
@@ -40,7 +64,8 @@ func syncKind(path string) string {
 	return "other"
 }
 
-// countSyncs counts by call ("fdatasync", and "fsync" for all others) and kind.
+// countSyncs counts by call ("fdatasync", and "fsync" for all others) and kind,
+// and sums what is written to files, in KiB.
 func countSyncs(r io.Reader) (map[string]float64, error) {
 	n := map[string]float64{}
 	for _, call := range []string{"fdatasync", "fsync"} {
@@ -48,9 +73,16 @@ func countSyncs(r io.Reader) (map[string]float64, error) {
 			n[call+"_"+kind] = 0
 		}
 	}
+	for _, kind := range []string{"journal", "database", "other"} {
+		n["kib_"+kind] = 0
+	}
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
+		if path, bytes, ok := writeLine(sc.Text()); ok {
+			n["kib_"+syncKind(path)] += bytes / 1024
+			n["kib_all"] += bytes / 1024
+		}
 		call, path, ok := syncLine(sc.Text())
 		if !ok {
 			continue

@@ -21,10 +21,29 @@ func TestSyncLine(t *testing.T) {
 	}
 }
 
+func TestWriteLine(t *testing.T) {
+	for _, x := range []struct {
+		line, path string
+		n          float64
+	}{
+		{`12 pwrite64(14</d/a/index.db>, ""..., 4096, 12288) = 4096`, "/d/a/index.db", 4096},
+		{`12 pwrite64(14</d/a/index.db>, ""..., 8192, 12288 <unfinished ...>`, "/d/a/index.db", 8192},
+		{`12    write(14</d/log>, ""..., 77) = 77`, "/d/log", 77},
+		{`12 write(14<TCP:[127.0.0.1:25->127.0.0.1:999]>, ""..., 77) = 77`, "", 0},
+		{`12 writev(4</d/x>, [{iov_base=""..., iov_len=10}, {iov_base=""..., iov_len=5}], 2) = 15`, "/d/x", 15},
+		{`12 <... pwrite64 resumed>) = 4096`, "", 0},
+	} {
+		path, n, ok := writeLine(x.line)
+		if path != x.path || n != x.n || ok != (x.path != "") {
+			t.Errorf("%q: %q %v %v", x.line, path, n, ok)
+		}
+	}
+}
+
 func TestCountSyncs(t *testing.T) {
 	n, err := countSyncs(strings.NewReader("1 fdatasync(7</d/journal/1>) = 0\n1 fdatasync(7</d/journal/1> <unfinished ...>\n1 <... fdatasync resumed>) = 0\n" +
-		"2 fdatasync(8</d/accounts/a/index.db>) = 0\n2 fsync(9</d/journal>) = 0\n2 sync_file_range(9</d/mail/x>, 0, 1, 0) = 0\n"))
-	if err != nil || n["fdatasync_journal"] != 2 || n["fdatasync_database"] != 1 || n["fsync_journal"] != 1 || n["fsync_other"] != 1 || n["all"] != 5 {
+		"2 fdatasync(8</d/accounts/a/index.db>) = 0\n2 fsync(9</d/journal>) = 0\n2 sync_file_range(9</d/mail/x>, 0, 1, 0) = 0\n2 write(9</d/mail/x>, \"\"..., 2048) = 2048\n"))
+	if err != nil || n["fdatasync_journal"] != 2 || n["fdatasync_database"] != 1 || n["fsync_journal"] != 1 || n["fsync_other"] != 1 || n["all"] != 5 || n["kib_other"] != 2 || n["kib_all"] != 2 {
 		t.Errorf("%v %v", n, err)
 	}
 }
