@@ -126,7 +126,7 @@ func (j *Journal) Entries(fn func(*Entry) error) error {
 	if !usable {
 		return fmt.Errorf("reading journal entries: %w", ErrClosed)
 	}
-	l, err := readLog(j.fs, j.dir, fn)
+	l, err := (&reader{fs: j.fs, dir: j.dir, fn: fn, settled: true}).read()
 	if err == nil && l.head != j.Head() {
 		err = fmt.Errorf("%w: its last record is %d now, and was %d", ErrCorrupt, l.head, j.Head())
 	}

@@ -29,6 +29,11 @@ type reader struct {
 	fs  fileSystem
 	dir string
 	fn  func(*Entry) error // Called for each record; may be nil.
+
+	// settled tells that the end of the log was looked at, and nothing was written
+	// since: what is beyond it need not be read again.
+	settled bool
+
 	log log
 }
 
@@ -39,7 +44,10 @@ type reader struct {
 // before is durable, so that a crash spoils the last alone. Then the error is
 // a CorruptError, and what was read so far comes with it.
 func readLog(fs fileSystem, dir string, fn func(*Entry) error) (*log, error) {
-	r := &reader{fs: fs, dir: dir, fn: fn}
+	return (&reader{fs: fs, dir: dir, fn: fn}).read()
+}
+
+func (r *reader) read() (*log, error) {
 	numbers, err := r.list()
 	if err != nil {
 		return nil, err
@@ -51,6 +59,9 @@ func readLog(fs fileSystem, dir string, fn func(*Entry) error) (*log, error) {
 		if err := r.segment(segmentName(number)); err != nil {
 			return &r.log, err
 		}
+	}
+	if r.settled {
+		return &r.log, nil
 	}
 	return &r.log, r.checkEnd()
 }
@@ -123,7 +134,14 @@ func (l *log) hasAheadSegment() bool {
 // aheadSegment looks at a segment without a beginning. The beginning is durable
 // before a record is written, so if there is a record it was lost.
 func (r *reader) aheadSegment(s *segment, f file) error {
-	_, at, found, err := s.findRecord(f, dataOffset, func(recordHeader) bool { return true })
+	if r.settled {
+		r.log.ahead = append(r.log.ahead, s.name)
+		return nil
+	}
+	// Its first batch would be there: no need to read all of a file that was used before.
+	first := *s
+	first.size = min(s.size, dataOffset+batchMax)
+	_, at, found, err := first.findRecord(f, dataOffset, func(recordHeader) bool { return true })
 	if err != nil {
 		return err
 	}

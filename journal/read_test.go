@@ -328,6 +328,33 @@ func TestCopyOfSegmentInside(t *testing.T) {
 	}
 }
 
+// TestMisplaced shows that a record checks only at its own offset and in its own
+// segment.
+func TestMisplaced(t *testing.T) {
+	t.Parallel()
+	s := newSeed(id{1}, id{2})
+	b := s.appendRecord(nil, 64, recordHeader{seq: 9, batch: 3, index: 1}, Record{Data: [][]byte{[]byte("data")}})
+	for _, tc := range []struct {
+		name   string
+		seed   seed
+		offset int64
+		want   bool
+	}{
+		{"in its place", s, 64, true},
+		{"further on", s, 72, false},
+		{"in another segment", newSeed(id{1}, id{3}), 64, false},
+		{"in another journal", newSeed(id{3}, id{2}), 64, false},
+	} {
+		h, ok := tc.seed.parseHeader(b, tc.offset, int64(len(b)))
+		if ok {
+			_, ok = tc.seed.parseBody(h, b[recordHeaderSize:][:h.bodySize()])
+		}
+		if ok != tc.want {
+			t.Errorf("%s: checks %v", tc.name, ok)
+		}
+	}
+}
+
 // FuzzLog writes something over the files of a log. What is read then must be
 // records that were appended, from the first on, and Verify must agree with
 // Open.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ type SegmentInfo struct {
 	First   uint64 // Sequence of its first record.
 	Last    uint64 // Of its last; First-1 if it has none yet.
 	Current bool   // New records go there.
+	Size    int64  // Of the file, in bytes.
 }
 
 // Segments returns the segments in order.
@@ -24,7 +26,7 @@ func (j *Journal) Segments() []SegmentInfo {
 	defer j.mu.Unlock()
 	infos := make([]SegmentInfo, len(j.segments))
 	for i, s := range j.segments {
-		infos[i] = SegmentInfo{s.name, s.first, s.last, i == len(j.segments)-1}
+		infos[i] = SegmentInfo{s.name, s.first, s.last, i == len(j.segments)-1, s.size}
 	}
 	return infos
 }
@@ -139,6 +141,15 @@ func (j *Journal) copyTo(ctx context.Context, dir string, segments []segment) er
 	files := filepath.Join(dir, filesDir)
 	if err := j.fs.Mkdir(files); err != nil {
 		return err
+	}
+	names, err := j.fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, ok := parseSegmentName(name); ok {
+			return fmt.Errorf("a journal is there: %s: %w", name, fs.ErrExist)
+		}
 	}
 	copied := map[id]bool{}
 	for _, s := range segments {

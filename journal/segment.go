@@ -41,8 +41,12 @@ const (
 	spareSuffix   = ".spare"
 )
 
-// sparesMax is how many files of removed segments are kept.
-const sparesMax = 2
+// sparesMax bounds the files of removed segments that are kept, in bytes;
+// sparesMin of them are kept whatever their size.
+const (
+	sparesMax = 64 << 20
+	sparesMin = 2
+)
 
 // segmentName returns the file name of the segment with this number.
 func segmentName(number uint64) string { return fmt.Sprintf("%08d%s", number, segmentSuffix) }
@@ -404,7 +408,7 @@ func (j *Journal) retire(name string) error {
 	path := filepath.Join(j.dir, name)
 	spare, keep := strings.TrimSuffix(name, spareSuffix)+spareSuffix, !strings.HasSuffix(name, tempSuffix)
 	j.mu.Lock()
-	keep = keep && len(j.spares) < sparesMax
+	keep = keep && (len(j.spares) < sparesMin || int64(len(j.spares)+1)*j.opts.SegmentSize <= sparesMax)
 	j.mu.Unlock()
 	if !keep {
 		return j.removeIfThere(path)
