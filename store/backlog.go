@@ -82,6 +82,7 @@ func (b *backlog) bytes() int64 {
 type tracker struct {
 	mu   sync.Mutex
 	base uint64  // Sequence number of left[0].
+	last uint64  // Sequence number of the last record pushed.
 	left []int32 // Accounts that have still to apply the record.
 }
 
@@ -96,6 +97,7 @@ func (t *tracker) push(seq uint64, n int) {
 		t.left = append(t.left, 0) // A record that nobody has to apply.
 	}
 	t.left = append(t.left, int32(n))
+	t.last = seq
 }
 
 // done says that one account has applied a record.
@@ -113,13 +115,13 @@ func (t *tracker) done(seq uint64) {
 	t.left = t.left[n:]
 }
 
-// through returns the number up to which all records are applied, given the
-// number of the last record there is.
-func (t *tracker) through(head uint64) uint64 {
+// through returns the number up to which all records are applied. It knows only
+// of records that were pushed: the journal's head may be beyond them.
+func (t *tracker) through() uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.left) == 0 {
-		return head
+		return t.last
 	}
 	return t.base - 1
 }

@@ -33,12 +33,14 @@ func (d *Dir) cleanLoop() {
 // making sure that the accounts' files and directories are on disk: they were
 // written without syncing (journal.md, rule 6).
 func (d *Dir) cleanSegments() error {
-	through := d.tracker.through(d.journal.Head())
-	removable := false
+	through := d.tracker.through()
+	var removable int64
 	for _, s := range d.journal.Segments() {
-		removable = removable || !s.Current && s.Last > 0 && s.Last <= through
+		if !s.Current && s.Last > 0 && s.Last <= through {
+			removable += s.Size
+		}
 	}
-	if !removable {
+	if removable == 0 || removable < d.opts.CleanBytes {
 		return nil
 	}
 	if err := d.syncFiles(); err != nil {

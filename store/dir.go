@@ -82,6 +82,7 @@ type Options struct {
 	Log         *slog.Logger // Required.
 	Faults      *fault.Set   // Nil outside tests.
 	SegmentSize int64        // Bytes of a journal segment; 0: 64 MiB.
+	CleanBytes  int64        // Segments go when so many bytes of them can; 0: each at once. Small ones need fewer syncs this way.
 	Rand        io.Reader    // Nil: crypto/rand.
 
 	// Removed says whether the account with an id was removed on purpose, so that

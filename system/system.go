@@ -53,6 +53,14 @@ const GraceDefault = 3 * time.Second
 // abortTime is how long sessions get to return after they were cancelled.
 const abortTime = time.Second
 
+// The journal of a server for trying things out has small segments, so that it
+// takes little room and starts quickly. They go some at a time: each time all
+// files of the data directory are synced.
+const (
+	localSegment = 4 << 20
+	cleanBytes   = 64 << 20
+)
+
 // Limits on connections, by network.
 var (
 	connectionRate = ratelimit.Window{Period: time.Minute, Limits: [...]int64{300, 900, 2700}}
@@ -265,6 +273,11 @@ func (s *System) openStores(ctx context.Context) error {
 		Removed:   func(accountID string) (bool, error) { return s.logins.IsRemoved(background, accountID) },
 		QuotaSize: func(account string) int64 { return s.current().QuotaSize(account) },
 		Observe:   counters.observe,
+
+		CleanBytes: cleanBytes,
+	}
+	if s.opts.Local != nil {
+		opts.SegmentSize = localSegment
 	}
 	if s.opts.Store != nil {
 		s.opts.Store(&opts)
