@@ -27,8 +27,8 @@ const (
 // applyEvery, so that a commit carries more of them. Somebody who waits for
 // them, or applyEnough of them, ends the wait.
 const (
-	applyEvery  = 60 * time.Millisecond
-	applyEnough = 100
+	applyEvery  = 150 * time.Millisecond
+	applyEnough = 200
 	applyBusy   = 300 // Deliveries per second from which on it is worth it.
 )
 
