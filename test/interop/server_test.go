@@ -90,10 +90,11 @@ func program(t *testing.T) string {
 
 // server is a mox localserve in a process of its own.
 type server struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	ip  string // Of its own, so that servers with the same ports can run at a time.
-	dir string
+	t    *testing.T
+	cmd  *exec.Cmd
+	args []string
+	ip   string // Of its own, so that servers with the same ports can run at a time.
+	dir  string
 
 	memoryMax int64            // For the resident memory in bytes, at its highest.
 	logOK     []*regexp.Regexp // Lines of warnings and errors that are expected.
@@ -108,20 +109,36 @@ func start(t *testing.T, args ...string) *server {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs loopback addresses besides 127.0.0.1, and /proc")
 	}
-	s := &server{t: t, dir: filepath.Join(t.TempDir(), "local"), memoryMax: idleMemory, exited: make(chan struct{})}
+	s := &server{t: t, dir: filepath.Join(t.TempDir(), "local"), memoryMax: idleMemory}
 	s.ip = fmt.Sprintf("127.%d.%d.%d", 16+rand.IntN(200), rand.IntN(256), 1+rand.IntN(254))
-	s.cmd = exec.Command(program(t), append([]string{"localserve", "-dir", s.dir, "-ip", s.ip}, args...)...)
+	s.args = append([]string{"localserve", "-dir", s.dir, "-ip", s.ip}, args...)
+	s.run()
+	t.Cleanup(s.stop)
+	return s
+}
+
+// run starts the process.
+func (s *server) run() {
+	s.t.Helper()
+	s.cmd, s.exited = exec.Command(program(s.t), s.args...), make(chan struct{})
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
 	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	go func() {
 		s.err = s.cmd.Wait()
 		close(s.exited)
 	}()
-	t.Cleanup(s.stop)
 	s.ready()
-	return s
+}
+
+// kill ends the process as a crash does.
+func (s *server) kill() {
+	s.t.Helper()
+	if err := s.cmd.Process.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.exited
 }
 
 func (s *server) address(port string) string { return net.JoinHostPort(s.ip, port) }
@@ -145,6 +162,7 @@ func (s *server) ready() {
 		default:
 		}
 		if time.Now().After(end) {
+			_ = s.cmd.Process.Kill() // The test has failed.
 			s.t.Fatalf("server is not ready after %s: %v", patience, err)
 		}
 	}
