@@ -145,11 +145,9 @@ func (s *session) readLine(ctx context.Context) (string, error) {
 	case errors.Is(err, lineio.ErrTooLong):
 		return "", smtp.Errorf(smtp.CodeBadCommand, smtp.DetailSyntax, "line is longer than %d bytes", lineSizeMax).Closing()
 	case errors.Is(err, lineio.ErrBareCR), errors.Is(err, lineio.ErrBareLF):
-		e := smtp.Errorf(smtp.CodeBadCommand, smtp.DetailSyntax, "lines end with CR LF, and neither comes alone")
-		if !s.spoken {
-			e = e.Closing()
-		}
-		return "", e
+		// What follows may be a part of the line for a client, put there by someone
+		// else. It must not be run as a command.
+		return "", smtp.Errorf(smtp.CodeBadCommand, smtp.DetailSyntax, "lines end with CR LF, and neither comes alone").Closing()
 	case err != nil:
 		return "", timeoutError(err)
 	}
