@@ -11,7 +11,7 @@
 #	bench/mox.sh remove         stops, removes the directory
 #
 # MOX is the program, ./mox by default. START_PREFIX, if set, is a command that it is
-# started with, as strace.
+# started with, as strace; a %s in it becomes mox.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,7 @@ MOX_SMTP_PORT=${MOX_SMTP_PORT:-12525}
 MOX_IMAP_PORT=${MOX_IMAP_PORT:-12543}
 MOX_IMAPS_PORT=${MOX_IMAPS_PORT:-12593}
 MOX_METRICS_PORT=${MOX_METRICS_PORT:-12581}
+START_PREFIX=${START_PREFIX:-}
 MOX_PASSWORD=moxmoxmox # localserve gives it to all accounts that it makes
 
 fail() {
@@ -59,14 +60,18 @@ pids() {
 # start keeps the process id of the server itself, also when something starts it.
 start() {
 	pids >/dev/null && return
+	if (exec 3<>"/dev/tcp/127.0.0.1/$MOX_SMTP_PORT") 2>/dev/null; then
+		fail "something else listens at port $MOX_SMTP_PORT"
+	fi
 	ulimit -n "$(ulimit -H -n)"
 	# shellcheck disable=SC2086
-	${START_PREFIX:-} sh -c 'echo $$ >"$0/bench.pid"; exec "$@"' "$MOX_DIR" \
+	${START_PREFIX//%s/mox} sh -c 'echo $$ >"$0/bench.pid"; exec "$@"' "$MOX_DIR" \
 		"$MOX" localserve -dir "$MOX_DIR" >"$MOX_DIR/stdout.log" 2>"$MOX_DIR/stderr.log" </dev/null &
 	disown
 	local line _
 	for _ in {1..600}; do
 		if line=$({ exec 3<>"/dev/tcp/127.0.0.1/$MOX_SMTP_PORT" && timeout 5 head -1 <&3; } 2>/dev/null) && [[ $line == 220* ]]; then
+			pids >/dev/null || fail "the greeting at port $MOX_SMTP_PORT is not of the server that was started"
 			return
 		fi
 		sleep 0.05

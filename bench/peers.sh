@@ -13,7 +13,7 @@
 #	bench/peers.sh remove             stops, removes PEERS_DIR
 #
 # Needs root. Accounts are user0@bench.test and on. START_PREFIX, if set, is a command
-# that the servers are started with, as strace.
+# that the servers are started with, as strace; a %s in it becomes the server's name.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -220,15 +220,24 @@ isolated() {
 	unshare -m -- sh -c 'mount --bind "$0" "$(realpath /etc/resolv.conf)" && exec "$@"' "$PEERS_DIR/resolv.conf" "$@"
 }
 
-# started runs a command that starts a daemon, with START_PREFIX in the background:
-# a tracer stays as long as the daemon.
+# started runs the command that starts a peer's daemon, with START_PREFIX in the
+# background: a tracer stays as long as the daemon.
 started() {
+	local peer=$1
+	shift
 	if [[ -n ${START_PREFIX:-} ]]; then
 		# shellcheck disable=SC2086
-		isolated $START_PREFIX "$@" >/dev/null 2>&1 &
+		isolated ${START_PREFIX//%s/$peer} "$@" >/dev/null 2>&1 &
 		disown
 	else
 		isolated "$@" >/dev/null
+	fi
+}
+
+# free checks that a port is not in use.
+free() {
+	if (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; then
+		fail "something else listens at port $1"
 	fi
 }
 
@@ -267,12 +276,15 @@ start() {
 		pid_of "$peer" >/dev/null && continue
 		case $peer in
 		dovecot)
-			started dovecot -c "$dovecot/dovecot.conf"
+			free "$PEERS_LMTP_PORT"
+			free "$PEERS_IMAP_PORT"
+			started dovecot dovecot -c "$dovecot/dovecot.conf"
 			banner "$PEERS_LMTP_PORT"
 			banner "$PEERS_IMAP_PORT"
 			;;
 		postfix)
-			started postfix -c "$postfix/etc" start 2>"$postfix/start.log"
+			free "$PEERS_SMTP_PORT"
+			started postfix postfix -c "$postfix/etc" start 2>"$postfix/start.log"
 			banner "$PEERS_SMTP_PORT"
 			;;
 		esac

@@ -48,9 +48,9 @@ scaled() { echo $(($1 * SCALE / 100 > 50 ? $1 * SCALE / 100 : 50)); }
 # server does something with a server: reset, start, stop, pids.
 server() {
 	case $2 in
-	mox) bench/mox.sh "$1" ;;
-	dovecot) bench/peers.sh "$1" dovecot ;;
-	postfix) bench/peers.sh "$1" dovecot postfix ;;
+	mox) bench/mox.sh "$1" 9>&- ;;
+	dovecot) bench/peers.sh "$1" dovecot 9>&- ;;
+	postfix) bench/peers.sh "$1" dovecot postfix 9>&- ;;
 	*) fail "no server $2" ;;
 	esac
 }
@@ -70,7 +70,7 @@ measure() {
 	postfix) flags=(-smtp "$PEERS_SMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
 	esac
 	[[ -z ${PIDS:-} ]] || flags+=(-pids "$PIDS")
-	"$mailbench" "$bench" -json -progress -dir "$BENCH_DIR" -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" ||
+	"$mailbench" "$bench" -json -progress -dir "$BENCH_DIR" -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" 9>&- ||
 		say "$server, $figure: $bench failed"
 	cat "$BENCH_DIR/rows" >>"$results"
 }
@@ -129,23 +129,30 @@ part_account() {
 	done
 }
 
-# part_syncs counts system calls, which slows the server, so its rates are not kept.
-part_syncs() {
-	local trace=$BENCH_DIR/strace.out kept=$results c n before
+# traced counts system calls, which slows the server, so its rates are not kept. Each
+# program has a file of its own: two tracers would mix up their lines. They
+# append, so that the files can be emptied before what is to be counted.
+traced() {
+	local trace=$BENCH_DIR/strace kept=$results c n f
 	server reset "$1"
-	: >"$trace"
-	START_PREFIX="strace -f -y -s 0 --seccomp-bpf -qq -e trace=fdatasync,fsync,sync_file_range,msync,syncfs,sync,write,pwrite64,writev,pwritev -e signal=none -o $trace" server start "$1"
+	rm -f "$trace".*
+	START_PREFIX="strace -f -A -y -s 0 --seccomp-bpf -qq -e trace=$3 -e signal=none -o $trace.%s" server start "$1"
 	PIDS=
 	results=/dev/null unmeasured "$1"
 	for c in 1 10; do
 		n=$(scaled $((c * 500)))
 		sleep 2
-		before=$(wc -c <"$trace")
-		results=/dev/null deliver "$1" "syncs" $c "$n"
+		for f in "$trace".*; do : >"$f"; done
+		results=/dev/null deliver "$1" "$2" $c "$n"
 		sleep 2
-		tail -c "+$((before + 1))" "$trace" >"$trace.part"
-		results=$kept measure "$1" "syncs c=$c" syncs -n "$n" "$trace.part"
+		results=$kept measure "$1" "$2 c=$c" syncs -n "$n" "$trace".*
 	done
+	server stop "$1"
+}
+
+part_syncs() {
+	traced "$1" syncs fdatasync,fsync,sync_file_range,msync,syncfs,sync
+	traced "$1" writes write,pwrite64,writev,pwritev
 }
 
 part_first_sync() {
@@ -215,7 +222,7 @@ prepare() {
 	done
 	if $peers; then
 		bench/peers.sh install >&2
-		"$mailbench" dns-stub -smtp $PEERS_DNS:53 &
+		"$mailbench" dns-stub -smtp $PEERS_DNS:53 9>&- &
 		stub=$!
 	fi
 	eval "$(bench/mox.sh env)"
@@ -228,7 +235,9 @@ cleanup() {
 	for s in "${servers[@]}"; do
 		server stop "$s" || true
 	done
-	[[ -z ${stub:-} ]] || kill "$stub" 2>/dev/null || true
+	if [[ -n $stub ]]; then
+		kill "$stub" && wait "$stub" || true
+	fi 2>/dev/null
 }
 
 # machine describes where figures come from.
@@ -250,6 +259,8 @@ parts=("$@")
 for part in "${parts[@]}"; do
 	[[ $(type -t "part_${part/-/_}") == function ]] || fail "no part $part"
 done
+exec 9>"${TMPDIR:-/tmp}/mox-bench.lock"
+flock -n 9 || fail "another run is in progress; it would use the same ports, and the same processors"
 stub=
 trap cleanup EXIT
 trap 'exit 1' INT TERM

@@ -76,6 +76,7 @@ func countSyncs(r io.Reader) (map[string]float64, error) {
 	for _, kind := range []string{"journal", "database", "other"} {
 		n["kib_"+kind] = 0
 	}
+	n["all"], n["kib_all"] = 0, 0
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
