@@ -138,8 +138,7 @@ func (j *Journal) write() {
 func (j *Journal) take() (batch []*waiter, full, ok bool) {
 	for {
 		j.mu.Lock()
-		s := j.segments[len(j.segments)-1]
-		room, size, n := s.room(), int64(0), 0
+		room, size, n := j.current.room(), int64(0), 0
 		for _, w := range j.queue {
 			if size+w.size > room || n > 0 && size+w.size > batchMax {
 				break
@@ -187,7 +186,7 @@ func (j *Journal) advance() bool {
 // commit writes a batch at the end of the current segment and syncs it.
 func (j *Journal) commit(batch []*waiter) error {
 	started := time.Now()
-	s := j.segments[len(j.segments)-1] // Only the writer changes segments and what is in the last.
+	s := j.current
 	headers := make([]recordHeader, len(batch))
 	j.batch++
 	j.buffer = j.buffer[:0]

@@ -384,7 +384,12 @@ func TestRewriteIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(t, j, "durable")
-	m.hook(failOn("sync"))
+	m.hook(func(op, path string) error {
+		if op == "sync" && path == "j/"+segmentName(1) { // Not for that made ahead.
+			return errDisk
+		}
+		return nil
+	})
 	if _, err := j.Append(t.Context(), Record{Data: [][]byte{[]byte("cached")}}); !errors.Is(err, ErrFailed) {
 		t.Fatal(err)
 	}

@@ -194,6 +194,9 @@ func TestLinkFallsBack(t *testing.T) {
 	if err != nil || ref.Size != 7 {
 		t.Fatalf("got %+v, %v", ref, err)
 	}
+	if err := j.Close(); err != nil { // It still makes the next segment.
+		t.Fatal(err)
+	}
 	path := j.FilePath(ref.Name)
 	if string(m.bytes(t, path)) != "content" || m.cache[path] == m.cache["outside"] {
 		t.Errorf("got %q", m.bytes(t, path))

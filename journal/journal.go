@@ -170,7 +170,8 @@ type Journal struct {
 	floor    uint64     // Before Start: the next sequence is above it.
 
 	// Owned by the writer, and by the opener before it starts.
-	file    file // Of the last of segments; nil if there is none.
+	current *segment // The last of segments; nil if there is none.
+	file    file     // Of current.
 	buffer  []byte
 	nextSeq uint64
 	batch   uint64 // Number of the last batch.

@@ -559,19 +559,16 @@ func TestCloseRefusesWaiting(t *testing.T) {
 	})
 }
 
-// TestQueueMax shows that the queue is bounded.
+// TestQueueMax shows that the queue is bounded. There is no writer to empty it.
 func TestQueueMax(t *testing.T) {
 	t.Parallel()
-	m := newMemFS()
-	j := open(t, "j", testOptions(m))
-	j.mu.Lock()
-	j.queue = make([]*waiter, waitersMax)
-	j.mu.Unlock()
-	_, err := j.Append(t.Context(), Record{})
-	if !errors.Is(err, ErrRoom) {
+	j := &Journal{opts: testOptions(newMemFS()), wake: make(chan struct{}, 1), started: true}
+	for range waitersMax {
+		if err := j.enqueue(&waiter{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.enqueue(&waiter{}); !errors.Is(err, ErrRoom) {
 		t.Errorf("got %v", err)
 	}
-	j.mu.Lock()
-	j.queue = nil
-	j.mu.Unlock()
 }

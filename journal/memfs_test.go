@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,7 +29,31 @@ type memFS struct {
 	dirs   map[string]bool
 	open   int
 	syncs  int
+	ops    []memOp                     // Changes of entries not yet on disk.
 	before func(op, path string) error // Called before each operation, without mu; may be nil.
+}
+
+// memOp is a change of a directory: an inode gets the name to, and loses the
+// name from; either may be empty. A rename happens as a whole or not at all.
+type memOp struct {
+	inode    *memInode
+	from, to string
+}
+
+// apply makes the change in the entries on disk.
+func (o memOp) apply(disk map[string]*memInode) {
+	if o.from != "" && disk[o.from] == o.inode {
+		delete(disk, o.from)
+	}
+	if o.to != "" {
+		disk[o.to] = o.inode
+	}
+}
+
+// change makes a change of the entries that programs see. The lock is held.
+func (m *memFS) change(o memOp) {
+	o.apply(m.cache)
+	m.ops = append(m.ops, o)
 }
 
 type memInode struct {
@@ -88,7 +113,7 @@ func (m *memFS) Create(path string) (file, error) {
 	if m.cache[path] != nil {
 		return nil, &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 	}
-	m.cache[path] = &memInode{dirty: map[int]bool{}}
+	m.change(memOp{&memInode{dirty: map[int]bool{}}, "", path})
 	m.open++
 	return &memFile{fs: m, path: path, inode: m.cache[path]}, nil
 }
@@ -114,8 +139,7 @@ func (m *memFS) Rename(from, to string) error {
 	if m.cache[from] == nil {
 		return notExist("rename", from)
 	}
-	m.cache[to] = m.cache[from]
-	delete(m.cache, from)
+	m.change(memOp{m.cache[from], from, to})
 	return nil
 }
 
@@ -128,7 +152,7 @@ func (m *memFS) Link(from, to string) error {
 	if m.cache[from] == nil {
 		return notExist("link", from)
 	}
-	m.cache[to] = m.cache[from]
+	m.change(memOp{m.cache[from], "", to})
 	return nil
 }
 
@@ -141,7 +165,7 @@ func (m *memFS) Remove(path string) error {
 	if m.cache[path] == nil {
 		return notExist("remove", path)
 	}
-	delete(m.cache, path)
+	m.change(memOp{m.cache[path], path, ""})
 	return nil
 }
 
@@ -151,16 +175,14 @@ func (m *memFS) SyncDir(dir string) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for path := range m.disk {
-		if filepath.Dir(path) == dir {
-			delete(m.disk, path)
+	m.ops = slices.DeleteFunc(m.ops, func(o memOp) bool {
+		// All renames of the journal are within a directory.
+		if filepath.Dir(cmp.Or(o.to, o.from)) != dir {
+			return false
 		}
-	}
-	for path, inode := range m.cache {
-		if filepath.Dir(path) == dir {
-			m.disk[path] = inode
-		}
-	}
+		o.apply(m.disk)
+		return true
+	})
 	return nil
 }
 
@@ -296,40 +318,50 @@ func (i *memInode) sync(choose func(sector int) bool) {
 }
 
 // powerCut returns the file system that the next start finds. Each unsynced
-// sector and entry made it to the disk with the probability p.
+// sector made it to the disk with the probability p. Of the changes of entries
+// the first of each file did, on average so many.
 func (m *memFS) powerCut(rnd *rand.Rand, p float64) *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after := newMemFS()
 	maps.Copy(after.dirs, m.dirs)
 	inodes := map[*memInode]*memInode{}
-	kept := func(i *memInode) *memInode {
+	entries := m.entriesAfter(rnd, p)
+	for _, path := range slices.Sorted(maps.Keys(entries)) {
+		i := entries[path]
 		if inodes[i] == nil {
-			c := &memInode{cache: i.cache, disk: slices.Clone(i.disk), dirty: i.dirty}
-			if len(i.dirty) > 0 || len(i.disk) == len(i.cache) || rnd.Float64() < p {
-				c.sync(func(int) bool { return rnd.Float64() < p })
-			}
-			inodes[i] = &memInode{cache: c.disk, disk: slices.Clone(c.disk), dirty: map[int]bool{}}
+			inodes[i] = i.afterPowerCut(rnd, p)
 		}
-		return inodes[i]
-	}
-	paths := slices.Sorted(maps.Keys(m.cache))
-	for path := range m.disk {
-		if m.cache[path] == nil {
-			paths = append(paths, path)
-		}
-	}
-	for _, path := range paths {
-		entry := m.disk[path]
-		if m.cache[path] != entry && rnd.Float64() < p {
-			entry = m.cache[path]
-		}
-		if entry != nil {
-			after.cache[path] = kept(entry)
-		}
+		after.cache[path] = inodes[i]
 	}
 	maps.Copy(after.disk, after.cache)
 	return after
+}
+
+// entriesAfter returns the entries that a power cut leaves.
+func (m *memFS) entriesAfter(rnd *rand.Rand, p float64) map[string]*memInode {
+	kept := map[*memInode]int{}
+	for _, o := range m.ops {
+		if rnd.Float64() < p {
+			kept[o.inode]++
+		}
+	}
+	disk := maps.Clone(m.disk)
+	for _, o := range m.ops {
+		if kept[o.inode]--; kept[o.inode] >= 0 {
+			o.apply(disk)
+		}
+	}
+	return disk
+}
+
+// afterPowerCut returns the content that a power cut leaves.
+func (i *memInode) afterPowerCut(rnd *rand.Rand, p float64) *memInode {
+	c := &memInode{cache: i.cache, disk: slices.Clone(i.disk), dirty: i.dirty}
+	if len(i.disk) == len(i.cache) || rnd.Float64() < p {
+		c.sync(func(int) bool { return rnd.Float64() < p })
+	}
+	return &memInode{cache: c.disk, disk: slices.Clone(c.disk), dirty: map[int]bool{}}
 }
 
 // killed returns what the next start finds after the process was killed: all of
@@ -340,13 +372,20 @@ func (m *memFS) killed() *memFS {
 	after := newMemFS()
 	maps.Copy(after.dirs, m.dirs)
 	inodes := map[*memInode]*memInode{}
-	for _, side := range []struct{ from, to map[string]*memInode }{{m.cache, after.cache}, {m.disk, after.disk}} {
-		for path, i := range side.from {
-			if inodes[i] == nil {
-				inodes[i] = &memInode{slices.Clone(i.cache), slices.Clone(i.disk), maps.Clone(i.dirty)}
-			}
-			side.to[path] = inodes[i]
+	clone := func(i *memInode) *memInode {
+		if inodes[i] == nil {
+			inodes[i] = &memInode{slices.Clone(i.cache), slices.Clone(i.disk), maps.Clone(i.dirty)}
 		}
+		return inodes[i]
+	}
+	for path, i := range m.cache {
+		after.cache[path] = clone(i)
+	}
+	for path, i := range m.disk {
+		after.disk[path] = clone(i)
+	}
+	for _, o := range m.ops {
+		after.ops = append(after.ops, memOp{clone(o.inode), o.from, o.to})
 	}
 	return after
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 )
 
 // filesDir is the directory, in that of the journal, of contents kept beside
@@ -48,8 +49,8 @@ func (j *Journal) open() error {
 	if err != nil {
 		return err
 	}
-	j.id, j.segments = l.journal, l.segments
-	if len(j.segments) == 0 {
+	j.id, j.segments, j.current = l.journal, l.segments, l.current()
+	if j.current == nil {
 		// No record was ever written: the last segment with one always stays.
 		if j.id, err = newID(j.opts.Rand); err != nil {
 			return err
@@ -68,12 +69,10 @@ func (j *Journal) open() error {
 // settle makes the log on disk what was read of it: the last batch, and no
 // record after it.
 func (j *Journal) settle(l *log) error {
-	for _, name := range append(l.ahead, l.spare...) {
-		if err := j.retire(name); err != nil {
-			return err
-		}
+	if err := j.retire(slices.Concat(l.ahead, l.spare)); err != nil {
+		return err
 	}
-	if s := l.current(); s != nil {
+	if s := j.current; s != nil {
 		f, err := j.fs.Open(filepath.Join(j.dir, s.name))
 		if err != nil {
 			return err
@@ -153,7 +152,7 @@ func (j *Journal) Start() error {
 	}
 	j.mu.Lock()
 	j.started = true
-	number := j.segments[len(j.segments)-1].number + 1
+	number := j.current.number + 1
 	j.mu.Unlock()
 	j.work.Go(j.write)
 	j.work.Go(func() { j.prepare(number) })
@@ -164,8 +163,7 @@ func (j *Journal) Start() error {
 // The sequence has no gap within one.
 func (j *Journal) startSegment() error {
 	number := uint64(1)
-	if len(j.segments) > 0 {
-		s := j.segments[len(j.segments)-1]
+	if s := j.current; s != nil {
 		if s.empty() {
 			j.nextSeq = max(j.nextSeq, s.first)
 		}
@@ -196,7 +194,7 @@ func (j *Journal) useSegment(s *segment) error {
 		return errors.Join(err, f.Close())
 	}
 	old := j.file
-	j.file = f
+	j.current, j.file = s, f
 	j.mu.Lock()
 	j.segments = append(j.segments, s)
 	j.mu.Unlock()

@@ -52,10 +52,7 @@ func (r *reader) read() (*log, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, number := range numbers {
-		if i > 0 && number != numbers[i-1]+1 {
-			return &r.log, &CorruptError{segmentName(numbers[i-1] + 1), 0, "the file is missing"}
-		}
+	for _, number := range numbers {
 		if err := r.segment(segmentName(number)); err != nil {
 			return &r.log, err
 		}
@@ -78,8 +75,10 @@ func (r *reader) list() ([]uint64, error) {
 			numbers = append(numbers, number)
 		} else if base, ok := strings.CutSuffix(name, tempSuffix); ok && strings.HasSuffix(base, segmentSuffix) {
 			r.log.ahead = append(r.log.ahead, name)
-		} else if base, ok := strings.CutSuffix(name, spareSuffix); ok && strings.HasSuffix(base, segmentSuffix) {
-			r.log.spare = append(r.log.spare, name)
+		} else if base, ok := strings.CutSuffix(name, spareSuffix); ok {
+			if _, ok := parseID(base); ok {
+				r.log.spare = append(r.log.spare, name)
+			}
 		}
 	}
 	slices.Sort(numbers)
@@ -110,6 +109,10 @@ func (r *reader) segmentFile(name string, f file) error {
 	switch {
 	case r.log.hasAheadSegment():
 		return s.corrupt(beginOffset, "it has a beginning, but the segment before has none")
+	case before != nil && s.number != before.number+1:
+		// A gap before segments made ahead is none: a start that removed them
+		// may have been cut off.
+		return &CorruptError{segmentName(before.number + 1), 0, "the file is missing"}
 	case before == nil:
 		r.log.journal, r.log.head = s.journal, s.prev
 	case s.prev != r.log.head:
@@ -139,9 +142,7 @@ func (r *reader) aheadSegment(s *segment, f file) error {
 		return nil
 	}
 	// Its first batch would be there: no need to read all of a file that was used before.
-	first := *s
-	first.size = min(s.size, dataOffset+batchMax)
-	_, at, found, err := first.findRecord(f, dataOffset, func(recordHeader) bool { return true })
+	_, at, found, err := s.findRecord(f, dataOffset, dataOffset+batchMax, func(recordHeader) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (r *reader) checkEnd() error {
 	if err != nil {
 		return err
 	}
-	h, at, found, err := s.findRecord(f, s.end+recordAlign, s.isLater)
+	h, at, found, err := s.findRecord(f, s.end+recordAlign, s.size, s.isLater)
 	if err == nil && found {
 		err = s.corrupt(s.end, "no record %d, but record %d of a later batch at offset %d", s.last+1, h.seq, at)
 	}

@@ -233,11 +233,15 @@ func TestLostFiles(t *testing.T) {
 	}{
 		{"the oldest was removed", func(m *memFS) { delete(m.cache, first) }, ""},
 		{"one is missing", func(m *memFS) { delete(m.cache, second) }, "00000002.log at offset 0"},
+		{"one made ahead is missing, and a later one is there", func(m *memFS) {
+			s := &segment{number: 5, journal: m.journal(third), size: segmentSizeMin}
+			m.cache["j/00000005.log"] = &memInode{cache: append(s.header(), make([]byte, segmentSizeMin-headerSize)...)}
+		}, ""},
 		{"one was cut", func(m *memFS) { m.cache[third].cache = m.cache[third].cache[:10_000] }, "00000003.log at offset 10000"},
 		{"one is empty", func(m *memFS) { m.cache[third].cache = nil }, "00000003.log at offset 0"},
 		{"one is another's copy", func(m *memFS) { m.cache[second] = m.cache[first] }, "00000002.log at offset 0: it was number 1"},
 		{"one is of another journal", func(m *memFS) {
-			s := &segment{number: 2, journal: id{1}, size: segmentSizeMin}
+			s := &segment{number: 2, journal: id{1}, size: segmentSizeMin} // Not that of the others.
 			copy(m.cache[second].cache, s.header())
 		}, "00000002.log at offset 0: it is of another journal"},
 		{"records and the beginning of the next are lost", func(m *memFS) {
@@ -282,6 +286,9 @@ func TestLostFiles(t *testing.T) {
 		})
 	}
 }
+
+// journal returns the id of the journal in the header of a segment.
+func (m *memFS) journal(path string) id { return id(m.cache[path].cache[8:]) }
 
 // TestReadError tells a disk that does not read from damage.
 func TestReadError(t *testing.T) {

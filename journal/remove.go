@@ -78,11 +78,8 @@ func (j *Journal) removable(seq uint64) *segment {
 // The directory is synced for each segment: if the removal of an older one were
 // lost, and not that of the next, the log would have a gap.
 func (j *Journal) removeSegment(s *segment) error {
-	if err := j.retire(s.name); err != nil {
+	if err := j.retire([]string{s.name}); err != nil {
 		return err
-	}
-	if err := j.fs.SyncDir(j.dir); err != nil {
-		return j.fail(err) // A later sync that succeeds would tell nothing of this removal.
 	}
 	j.mu.Lock()
 	j.segments = slices.Delete(j.segments, 0, 1)

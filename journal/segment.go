@@ -33,19 +33,12 @@ const (
 // scanBuffer is the size of reads of the log, in bytes.
 const scanBuffer = 256 << 10
 
-// segmentSuffix ends the names of segments; tempSuffix follows while one is
-// made, spareSuffix when it was removed and its file may be used for another.
+// segmentSuffix ends the names of segments, and tempSuffix follows while one is
+// made. spareSuffix ends those of the files of removed segments.
 const (
 	segmentSuffix = ".log"
 	tempSuffix    = ".new"
 	spareSuffix   = ".spare"
-)
-
-// sparesMax bounds the files of removed segments that are kept, in bytes;
-// sparesMin of them are kept whatever their size.
-const (
-	sparesMax = 64 << 20
-	sparesMin = 2
 )
 
 // segmentName returns the file name of the segment with this number.
@@ -245,16 +238,17 @@ func (s *segment) follows(h recordHeader) bool {
 	return s.empty() || h.batch > s.lastBatch
 }
 
-// findRecord returns the first record that checks at or after offset from, for
-// which accept returns true, wherever it begins.
-func (s *segment) findRecord(f file, from int64, accept func(recordHeader) bool) (h recordHeader, at int64, found bool, err error) {
+// findRecord returns the first record that checks, for which accept returns
+// true, and that begins at any offset at or after from and before to.
+func (s *segment) findRecord(f file, from, to int64, accept func(recordHeader) bool) (h recordHeader, at int64, found bool, err error) {
 	// Reads overlap by a header, so that none is cut.
-	buf := make([]byte, max(0, min(scanBuffer+recordHeaderSize, s.size-from)))
-	for at = from; at+recordHeaderSize <= s.size; at += scanBuffer {
-		if at, err = s.skipHole(f, at); err != nil || at+recordHeaderSize > s.size {
+	to = min(to-1+recordHeaderSize, s.size) // Where the last header may end.
+	buf := make([]byte, max(0, min(scanBuffer+recordHeaderSize, to-from)))
+	for at = from; at+recordHeaderSize <= to; at += scanBuffer {
+		if at, err = s.skipHole(f, at); err != nil || at+recordHeaderSize > to {
 			break
 		}
-		b := buf[:min(int64(len(buf)), s.size-at)]
+		b := buf[:min(int64(len(buf)), to-at)]
 		if _, err := f.ReadAt(b, at); err != nil && !errors.Is(err, io.EOF) {
 			return h, at, false, fmt.Errorf("reading segment %s at offset %d: %w", s.name, at, err)
 		}
@@ -307,7 +301,7 @@ func (j *Journal) makeSegment(number uint64) (*segment, error) {
 	}
 	s.seed = newSeed(s.journal, s.id)
 	path := filepath.Join(j.dir, s.name)
-	f, err := j.allocate(path+tempSuffix, s.size)
+	f, err := j.segmentFile(path+tempSuffix, s.size)
 	if err != nil {
 		return nil, fmt.Errorf("making segment %s: %w", s.name, err)
 	}
@@ -327,22 +321,6 @@ func (j *Journal) makeSegment(number uint64) (*segment, error) {
 	return s, nil
 }
 
-// allocate makes a file with room for size bytes, in place of what an earlier
-// attempt left there.
-func (j *Journal) allocate(path string, size int64) (file, error) {
-	if err := j.removeIfThere(path); err != nil {
-		return nil, err
-	}
-	f, err := j.fs.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Allocate(size); err != nil {
-		return nil, errors.Join(err, f.Close(), j.removeIfThere(path))
-	}
-	return f, nil
-}
-
 // writeHeader makes file and header of a new segment durable.
 func (j *Journal) writeHeader(s *segment, f file) error {
 	if _, err := f.WriteAt(s.header(), 0); err != nil {
@@ -352,76 +330,6 @@ func (j *Journal) writeHeader(s *segment, f file) error {
 		return err
 	}
 	return f.Sync()
-}
-
-// segmentFile returns a file of this size at path: that of a removed segment if
-// there is one, so that the log is not written twice, else a new one. What was
-// in it has another seed: no record of it checks.
-func (j *Journal) segmentFile(size int64, path string) (file, error) {
-	if name := j.takeSpare(); name != "" {
-		if err := j.fs.Rename(filepath.Join(j.dir, name), path); err != nil {
-			return nil, err
-		}
-		f, err := j.fs.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		has, err := f.Size()
-		if err == nil && has == size {
-			err = f.Zero(0, dataOffset)
-		}
-		switch {
-		case err != nil:
-			return nil, errors.Join(err, f.Close())
-		case has == size:
-			return f, nil
-		}
-		if err := errors.Join(f.Close(), j.fs.Remove(path)); err != nil {
-			return nil, err
-		}
-	}
-	f, err := j.fs.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := f.Allocate(size); err != nil {
-		return nil, errors.Join(err, f.Close(), j.fs.Remove(path))
-	}
-	return f, nil
-}
-
-// takeSpare returns the name of a spare file, which is the caller's then, or "".
-func (j *Journal) takeSpare() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.spares) == 0 {
-		return ""
-	}
-	name := j.spares[0]
-	j.spares = j.spares[1:]
-	return name
-}
-
-// retire makes the file of a segment a spare one, or removes it if there are
-// enough. The caller syncs the directory.
-func (j *Journal) retire(name string) error {
-	path := filepath.Join(j.dir, name)
-	spare, keep := strings.TrimSuffix(name, spareSuffix)+spareSuffix, !strings.HasSuffix(name, tempSuffix)
-	j.mu.Lock()
-	keep = keep && (len(j.spares) < sparesMin || int64(len(j.spares)+1)*j.opts.SegmentSize <= sparesMax)
-	j.mu.Unlock()
-	if !keep {
-		return j.removeIfThere(path)
-	}
-	if spare != name {
-		if err := j.fs.Rename(path, filepath.Join(j.dir, spare)); err != nil {
-			return err
-		}
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.spares = append(j.spares, spare)
-	return nil
 }
 
 // writeBeginning makes the first sequence of a segment durable. It comes before

@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 // TestSpareFiles removes segments and writes new ones into their files, with
@@ -64,5 +66,90 @@ func TestSpareFiles(t *testing.T) {
 	}
 	if !used {
 		t.Error("no file was kept")
+	}
+}
+
+// TestSpareReused counts the files that are written with zeros: after the first
+// segments, removed ones are used again, over restarts too.
+func TestSpareReused(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	var allocated atomic.Int32
+	m.hook(func(op, _ string) error {
+		if op == "allocate" {
+			allocated.Add(1)
+		}
+		return nil
+	})
+	var last uint64
+	for range 5 {
+		j := open(t, "j", testOptions(m))
+		for range 20 {
+			last = add(t, j, strings.Repeat("x", 5000))
+			if _, err := j.RemoveThrough(last); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A few are in use at a time: the last with a record, that made ahead, one that
+	// is about to be removed, and spare ones.
+	if n := allocated.Load(); last != 100 || n > 8 {
+		t.Errorf("%d files written for %d segments", n, last)
+	}
+}
+
+// TestSpareAfterSync shows that the file of a removed segment is not used before
+// the removal is durable: a power cut would leave a segment of the old name with
+// what is written now.
+func TestSpareAfterSync(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemFS()
+		j := open(t, "j", testOptions(m))
+		for range 3 {
+			add(t, j, strings.Repeat("x", 5000))
+		}
+		synctest.Wait() // For the next segment to be made.
+		renamed, early := false, ""
+		m.hook(func(op, path string) error {
+			renamed = renamed || op == "rename" && strings.HasSuffix(path, spareSuffix)
+			if op == "syncdir" && renamed && early == "" {
+				early = j.takeSpare()
+			}
+			return nil
+		})
+		if n, err := j.RemoveThrough(1); n != 1 || err != nil || !renamed {
+			t.Fatalf("removed %d, %v", n, err)
+		}
+		if early != "" || j.takeSpare() == "" {
+			t.Errorf("before the sync: %q", early)
+		}
+	})
+}
+
+// TestSpareUnusable has spare files of another size, and one that is gone.
+func TestSpareUnusable(t *testing.T) {
+	t.Parallel()
+	m := newMemFS()
+	other := "j/" + id{1}.String() + spareSuffix
+	m.cache[other] = &memInode{cache: make([]byte, 100), dirty: map[int]bool{}}
+	m.cache["j/notes.spare"] = &memInode{}
+	j, err := Open("j", testOptions(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	j.spares = append(j.spares, id{2}.String()+spareSuffix)
+	if err := j.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		add(t, j, strings.Repeat("x", 5000))
+	}
+	if names := m.names(); strings.Contains(names, other) || !strings.Contains(names, "notes") {
+		t.Errorf("left: %s", names)
 	}
 }

@@ -114,7 +114,7 @@ func (v *verifier) findTorn(s *segment) error {
 		}
 	}
 	if err == nil && !torn {
-		_, _, torn, err = s.findRecord(f, s.end, func(recordHeader) bool { return true })
+		_, _, torn, err = s.findRecord(f, s.end, s.size, func(recordHeader) bool { return true })
 	}
 	if torn {
 		v.report.Torn, v.report.TornSegment, v.report.TornOffset = true, s.name, s.end
@@ -135,7 +135,7 @@ func (v *verifier) countBeyond(corrupt *CorruptError) error {
 	at, found := max(corrupt.Offset, dataOffset), true
 	for found && err == nil {
 		var h recordHeader
-		h, at, found, err = s.findRecord(f, alignUp(at), func(recordHeader) bool { return true })
+		h, at, found, err = s.findRecord(f, alignUp(at), s.size, func(recordHeader) bool { return true })
 		if found {
 			v.report.Beyond++
 			at += h.size()
