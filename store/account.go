@@ -384,7 +384,7 @@ func (a *Account) becomeAside(it *item, path string) {
 		a.reserved -= it.bytes()
 		it.reserved = false
 	}
-	it.aside, it.asideID = path, a.id
+	it.aside, it.asideID, it.last = path, a.id, it.lastID()
 	it.rec, it.rcpts = nil, nil
 }
 

@@ -28,7 +28,7 @@ func (r *replay) loadAside(ctx context.Context) error {
 		return fmt.Errorf("listing records put aside: %w", err)
 	}
 	for _, k := range kept {
-		it := &item{aside: k.path, asideID: k.accountID, seq: k.seq, appended: time.Now()}
+		it := &item{aside: k.path, asideID: k.accountID, last: k.lastID, seq: k.seq, appended: time.Now()}
 		if err := it.load(); err != nil {
 			return fmt.Errorf("reading record put aside: %w", err)
 		}

@@ -79,6 +79,7 @@ type checker struct {
 	erase    map[int64]bool
 	emails   map[int64]bool
 	size     int64
+	lowest   int64 // A file from here on may have no row.
 }
 
 // Check verifies the account's invariants in one snapshot.
@@ -91,7 +92,7 @@ func (a *Account) Check(ctx context.Context, content bool) ([]Problem, error) {
 	defer a.eraseSoon()
 	defer a.dir.erasePins.Add(-1)
 	err := a.View(ctx, func(tx *Tx) error {
-		c.tx = tx
+		c.tx, c.lowest = tx, tx.row.Lowest
 		for _, step := range []func() error{c.mailboxes, c.messages, c.counts, c.content1, c.structures, c.tombs, c.files} {
 			if err := step(); err != nil {
 				return err
@@ -99,6 +100,9 @@ func (a *Account) Check(ctx context.Context, content bool) ([]Problem, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		err = c.strays(ctx)
+	}
 	return c.problems, err
 }
 
@@ -303,9 +307,9 @@ func (c *checker) tombs() error {
 	})
 }
 
-// files checks that each Email has its file, and that there are no others.
+// files checks that each Email has its file.
 func (c *checker) files() error {
-	err := bstore.QueryTx[Email](c.tx.b).ForEach(func(e Email) error {
+	return bstore.QueryTx[Email](c.tx.b).ForEach(func(e Email) error {
 		if c.erase[e.ID] {
 			return nil // It may be gone already.
 		}
@@ -327,33 +331,45 @@ func (c *checker) files() error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.strays()
 }
 
-// strays looks for files without a row. Ids given after the snapshot are not
-// looked at.
-func (c *checker) strays() error {
-	root := filepath.Join(c.a.path, "msg")
-	return filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			return err
-		}
-		if e.IsDir() {
+// strays looks for files without a row. Which there are, and that nothing waits
+// to be stored under their ids, is found out before the snapshot in which their
+// rows are looked for, since mail goes on meanwhile.
+func (c *checker) strays(ctx context.Context) error {
+	found := map[int64]string{}
+	var unknown []string
+	err := filepath.WalkDir(filepath.Join(c.a.path, "msg"), func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
 			return nil
+		} else if err != nil || e.IsDir() {
+			return err
 		}
 		id, err := strconv.ParseInt(e.Name(), 10, 64)
 		switch {
 		case err != nil || c.a.messagePath(id) != path:
-			c.problem("disk space is used for nothing", mendStray, "unknown file %s", path)
-		case id > c.tx.row.LastID || id >= c.tx.row.Lowest || c.emails[id] || c.erase[id] || c.a.reservedID(id):
+			unknown = append(unknown, path)
+		case id >= c.lowest || c.emails[id] || c.a.reservedID(id):
 		default:
-			c.problem("disk space is used for nothing", mendStray, "file %s has no email", path)
+			found[id] = path
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, path := range unknown {
+		if _, err := os.Lstat(path); err == nil { // Else it was on its way to its name.
+			c.problem("disk space is used for nothing", mendStray, "unknown file %s", path)
+		}
+	}
+	return c.a.View(ctx, func(tx *Tx) error {
+		for id, path := range found {
+			if _, err := tx.Email(id); errors.Is(err, ErrExpunged) {
+				c.problem("disk space is used for nothing", mendStray, "file %s has no email", path)
+			} else if err != nil {
+				return err
+			}
 		}
 		return nil
 	})

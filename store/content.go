@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -86,6 +87,17 @@ func (c *Content) Discard() error {
 	return c.d.journal.DropFile(ref)
 }
 
+// giveUp leaves the content to the journal: Discard does nothing after it.
+func (c *Content) giveUp() {
+	if c.file == nil {
+		return
+	}
+	c.file = nil
+	if err := c.close(); err != nil {
+		c.d.log.Warn("closing delivered content", "err", err)
+	}
+}
+
 // close ends reading; the journal's file stays.
 func (c *Content) close() error {
 	if c.open == nil {
@@ -99,11 +111,14 @@ func (c *Content) close() error {
 // sharedContent is the content of a record for several accounts: one file, from
 // which each links its own, so that the bytes are written once.
 type sharedContent struct {
-	once  sync.Once
-	path  string
-	err   error
 	users atomic.Int32 // Accounts that still need the file.
+
+	mu   sync.Mutex
+	path string // "" until it is written.
 }
+
+// sharedPrefix begins the names of shared contents among the journal's files.
+const sharedPrefix = "shared-"
 
 // source returns the path of a file with the record's content to link from, or
 // "" if the content is to be written from memory.
@@ -118,20 +133,38 @@ func (d *Dir) source(r *record) (string, error) {
 		return "", nil
 	}
 	s := r.shared
-	s.once.Do(func() {
-		// A crash leaves it in files/, where the journal removes what no record names.
-		path := d.journal.FilePath(fmt.Sprintf("shared-%d", r.seq))
-		if s.err = writeNew(path, bytes.NewReader(r.inline)); s.err == nil {
-			s.path = path
-		}
-	})
-	return s.path, s.err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.path != "" {
+		return s.path, nil
+	}
+	path := d.journal.FilePath(fmt.Sprint(sharedPrefix, r.seq))
+	if err := writeNew(path, bytes.NewReader(r.inline)); err != nil {
+		return "", err
+	}
+	s.path = path
+	return path, nil
+}
+
+// removeShared removes the shared contents that a crash has left. They may be
+// torn, and links to them in accounts too.
+func (d *Dir) removeShared() error {
+	names, err := filepath.Glob(filepath.Join(d.opts.Dir, "journal", "files", sharedPrefix+"*"))
+	for _, name := range names {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // release says that an account has applied the record. The last one removes
 // the shared file.
 func (d *Dir) release(r *record) {
-	if r.shared.users.Load() == 0 || r.shared.users.Add(-1) > 0 || r.shared.path == "" {
+	if r.shared.users.Load() == 0 || r.shared.users.Add(-1) > 0 {
+		return
+	}
+	r.shared.mu.Lock()
+	defer r.shared.mu.Unlock()
+	if r.shared.path == "" {
 		return
 	}
 	if err := os.Remove(r.shared.path); err != nil {

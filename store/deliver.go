@@ -54,18 +54,16 @@ func (d *Dir) Deliver(ctx context.Context, dl Delivery) error {
 		return err
 	}
 	_, err = d.journal.Append(ctx, journal.Record{Type: recordDelivery, Data: r.encode(), Files: r.file, Value: r})
+	if err == nil || errors.Is(err, journal.ErrFailed) {
+		// Also after a failure: the record may be in the log, and needs its file then.
+		dl.Content.giveUp()
+	}
 	if err != nil {
 		d.unreserve(dl, r, len(dl.To))
 		if errors.Is(err, journal.ErrRoom) {
 			err = ErrBusy
 		}
 		return fmt.Errorf("writing delivery to journal: %w", err)
-	}
-	if dl.Content.file != nil {
-		dl.Content.file = nil
-		if err := dl.Content.close(); err != nil {
-			d.log.Warn("closing delivered content", "err", err)
-		}
 	}
 	return nil
 }
@@ -162,6 +160,7 @@ type item struct {
 	reserved bool          // Quota is reserved for it.
 	aside    string        // The file it is kept in outside the journal, or "".
 	asideID  string        // The account's id, if aside.
+	last     int64         // The highest id reserved for it, if aside.
 	seq      uint64
 	appended time.Time
 	tries    int

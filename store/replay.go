@@ -57,6 +57,9 @@ func (d *Dir) openJournal(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := d.removeShared(); err != nil {
+		return fmt.Errorf("removing shared content: %w", err)
+	}
 	d.erasePins.Add(1) // A file must not be erased between its check and its repair.
 	r := &replay{d: d, accounts: map[string]*Account{}, aside: map[asideKey]bool{}}
 	defer r.close()
@@ -169,7 +172,7 @@ func (r *replay) visitAccount(ctx context.Context, e *journal.Entry, rec *record
 
 // lastID returns the highest id reserved for the item.
 func (it *item) lastID() int64 {
-	var id int64
+	id := it.last
 	for _, rcpt := range it.rcpts {
 		id = max(id, rcpt.emailID, rcpt.messageID)
 	}
