@@ -16,7 +16,7 @@ import (
 	"github.com/mjl-/mox/database"
 )
 
-// Copied files of a backup: see CopyTo.
+// CopyResult says what CopyTo has copied.
 type CopyResult struct {
 	Accounts int
 	Messages int

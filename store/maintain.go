@@ -51,7 +51,7 @@ func (w *writer) maintain() {
 	for _, s := range steps {
 		again, err := s.run()
 		if err != nil {
-			w.a.dir.log.Error(s.what, "account", w.a.name, "err", err)
+			w.a.dir.log.Error("maintaining account", "step", s.what, "account", w.a.name, "err", err)
 			more = false
 			w.maintainAt = time.Now().Add(time.Minute)
 			break
