@@ -136,7 +136,7 @@ type quotedPrintable struct{ transform.NopResetter }
 func (quotedPrintable) Transform(dst, src []byte, atEOF bool) (nDst, nSrc int, err error) {
 	for nSrc < len(src) {
 		var out []byte
-		used := 1
+		var used int
 		switch c := src[nSrc]; c {
 		case '=':
 			out, used = decodeEquals(src[nSrc:], atEOF)
