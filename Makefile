@@ -17,7 +17,7 @@ SOAK_TIME ?= 10m
 # Arguments for `make run`, as in: make run ARGS="-dir /tmp/mail -pedantic"
 ARGS ?=
 
-.PHONY: build run test race check fmt vet lint cross fuzz soak bench microbench gen clean
+.PHONY: build run test race check fmt tidy vet lint cross fuzz soak bench microbench gen clean
 
 # The server, as ./mox.
 build:
@@ -37,11 +37,14 @@ race:
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout 30m ./...
 
 # What must hold of the code besides its tests.
-check: fmt vet lint cross
+check: fmt tidy vet lint cross
 
 fmt:
 	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	if test -n "$$bad"; then echo "not formatted with gofmt:"; echo "$$bad"; exit 1; fi
+
+tidy:
+	$(GO) mod tidy -diff
 
 vet:
 	GOOS=linux $(GO) vet ./...
