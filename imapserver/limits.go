@@ -28,6 +28,10 @@ const (
 	literalsMax     = 1000 << 10
 	literalCountMax = 1000
 
+	// linesMax is what the lines of a command with literals may add to those, in
+	// bytes: each alone may be short of lineMax.
+	linesMax = 2 * lineMax
+
 	// preauthLiteralMax bounds all literals of a command before login in bytes:
 	// enough for a name and a password, too little to fill the memory with.
 	preauthLiteralMax = 4 << 10

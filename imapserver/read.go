@@ -124,6 +124,8 @@ func (g *gatherer) refuse(lit imap.Literal) string {
 		return fmt.Sprintf("literal is larger than %d bytes", literalMax)
 	case g.total > total:
 		return fmt.Sprintf("literals are larger than %d bytes together", total)
+	case int64(g.text.Len()) > total+linesMax:
+		return fmt.Sprintf("command is longer than %d bytes", total+linesMax)
 	case g.count > literalCountMax:
 		return fmt.Sprintf("command has more than %d literals", literalCountMax)
 	}

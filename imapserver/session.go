@@ -255,10 +255,10 @@ func (s *session) decoder(text string) *imap.Decoder {
 }
 
 // logFailure logs an error that a command ended with: at error level if it is
-// our fault.
+// our fault, as the end of a connection is not.
 func (s *session) logFailure(ctx context.Context, name string, resp imap.Response, err error) {
 	level := slog.LevelDebug
-	if resp.Code == "SERVERBUG" {
+	if resp.Code == "SERVERBUG" && s.lost == nil {
 		level = slog.LevelError
 	}
 	s.log.Log(ctx, level, "command failed", "cmd", name, "err", err)

@@ -63,6 +63,9 @@ const (
 	// turnAwayWait bounds the reply to a connection that is not served.
 	turnAwayWait = 5 * time.Second
 
+	// lastWait is how long a peer may take to read when the server stops at once.
+	lastWait = 500 * time.Millisecond
+
 	graceDefault     = 3 * time.Second
 	acceptRetryAfter = 100 * time.Millisecond
 )

@@ -75,6 +75,20 @@ func (c *wire) interrupt(now bool) {
 	if c.idle || c.stopNow {
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // If it fails the connection is broken, and reading fails too.
 	}
+	if c.stopNow {
+		_ = c.raw.SetWriteDeadline(time.Now().Add(lastWait)) // As above.
+	}
+}
+
+// armWrite sets the deadline for a write.
+func (c *wire) armWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait := commandWait
+	if c.stopNow {
+		wait = lastWait
+	}
+	return c.raw.SetWriteDeadline(time.Now().Add(wait))
 }
 
 // arm sets the deadline for a read.
@@ -128,7 +142,7 @@ type sink struct{ c *wire }
 
 func (s sink) Write(p []byte) (int, error) {
 	c := s.c
-	if err := c.raw.SetWriteDeadline(time.Now().Add(commandWait)); err != nil {
+	if err := c.armWrite(); err != nil {
 		return 0, err
 	}
 	n := 0
