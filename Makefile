@@ -31,6 +31,7 @@ run: build
 test:
 	scripts/install-test-deps.sh
 	$(GO) test -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -C mailbench -timeout $(TEST_TIMEOUT) ./...
 
 # All tests with the race detector, which needs cgo and a C compiler.
 race:
@@ -48,6 +49,7 @@ tidy:
 
 vet:
 	GOOS=linux $(GO) vet ./...
+	GOOS=linux $(GO) vet -C mailbench ./...
 	GOOS=windows $(GO) vet ./...
 	GOARCH=386 $(GO) vet ./...
 
@@ -76,7 +78,7 @@ soak:
 	MOX_SOAK=1 $(GO) test -count=1 -shuffle=on -timeout 6h ./...
 
 # Figures against other mail servers; see docs/performance.md.
-bench:
+bench: build
 	bench/run.sh
 
 # Go benchmarks of single packages.

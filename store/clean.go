@@ -22,7 +22,7 @@ func (d *Dir) cleanLoop() {
 			return
 		}
 		retry = nil
-		if err := d.cleanSegments(); err != nil {
+		if err := d.cleanSegments(d.opts.CleanBytes); err != nil {
 			d.log.Error("removing journal segments", "err", err)
 			retry = time.After(cleanRetry)
 		}
@@ -32,7 +32,9 @@ func (d *Dir) cleanLoop() {
 // cleanSegments removes the segments whose records are all applied, after
 // making sure that the accounts' files and directories are on disk: they were
 // written without syncing (journal.md, rule 6).
-func (d *Dir) cleanSegments() error {
+//
+// It waits until at least so many bytes of segments can go.
+func (d *Dir) cleanSegments(least int64) error {
 	through := d.tracker.through()
 	var removable int64
 	for _, s := range d.journal.Segments() {
@@ -40,7 +42,7 @@ func (d *Dir) cleanSegments() error {
 			removable += s.Size
 		}
 	}
-	if removable == 0 || removable < d.opts.CleanBytes {
+	if removable == 0 || removable < least {
 		return nil
 	}
 	if err := d.syncFiles(); err != nil {

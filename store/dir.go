@@ -206,6 +206,10 @@ func (d *Dir) Close() error {
 	d.writers.Wait()
 	d.cleaning.Wait()
 	if d.journal != nil {
+		if d.journal.Err() == nil {
+			// The next start looks at every record that is left.
+			errs = append(errs, d.cleanSegments(0))
+		}
 		errs = append(errs, d.journal.Close())
 	}
 	if d.fs != nil {
