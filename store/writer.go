@@ -29,7 +29,7 @@ const (
 const (
 	applyEvery  = 150 * time.Millisecond
 	applyEnough = 200
-	applyBusy   = 300 // Deliveries per second from which on it is worth it.
+	applyBusy   = 200 // Deliveries per second from which on it is worth it.
 )
 
 // update is a function waiting for its transaction.
@@ -149,7 +149,10 @@ func (w *writer) due(now time.Time, busy, updating bool) ([]*item, time.Duration
 	if len(a.pending) == 0 {
 		return nil, 0
 	}
-	if wait := w.retryAt.Sub(now); wait > 0 && !a.closing {
+	if a.closing && !a.failing.IsZero() {
+		return nil, 0 // They stay in the journal for the next start.
+	}
+	if wait := w.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
 	if wait := w.lastApply.Add(applyEvery).Sub(now); busy && wait > 0 && !a.urgent && !a.closing && len(a.pending) < applyEnough {
