@@ -23,6 +23,9 @@ type probe struct {
 	longest time.Duration
 }
 
+// roundsMin is how often a probe is served at least: it goes on until then.
+const roundsMin = 5
+
 // probeMailbox gets what the probe appends: what others do with Inbox, and how
 // much is in it, should not matter.
 const probeMailbox = "Archive"
@@ -44,7 +47,9 @@ func (s *server) watch(t *testing.T) *probe {
 			p.longest = max(p.longest, time.Since(begin))
 			select {
 			case <-p.stop:
-				return
+				if p.rounds >= roundsMin {
+					return
+				}
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
@@ -95,7 +100,7 @@ func (p *probe) end() {
 	close(p.stop)
 	p.done.Wait()
 	p.t.Logf("a well-behaved client was served %d times, in %s at most", p.rounds, p.longest.Round(time.Millisecond))
-	if p.rounds == 0 || p.longest > servedWithin {
-		p.t.Errorf("a well-behaved client was served %d times, and waited for %s; want at most %s", p.rounds, p.longest, servedWithin)
+	if p.longest > servedWithin {
+		p.t.Errorf("a well-behaved client waited for %s; want at most %s", p.longest, servedWithin)
 	}
 }
