@@ -204,13 +204,11 @@ func (w *writer) placeFile(r *record, rcpt *recordRcpt) error {
 	}
 	err = fill(path, src, r.inline)
 	if errors.Is(err, fs.ErrExist) {
-		temp := path + ".tmp-0" // As atomicfile names them, so that strays are known.
-		if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// Not by a rename: that does nothing if both are links to the same file.
+		if err := os.Remove(path); err != nil {
 			return err
 		}
-		if err = fill(temp, src, r.inline); err == nil {
-			err = os.Rename(temp, path)
-		}
+		err = fill(path, src, r.inline)
 	}
 	if err != nil {
 		return err

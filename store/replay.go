@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mjl-/bstore"
+
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/journal"
 )
@@ -199,12 +201,15 @@ func (d *Dir) strayRecord(e *journal.Entry, id, name string) error {
 // whole: the commit may have outlived them.
 func (d *Dir) verifyApplied(ctx context.Context, a *Account, it *item) error {
 	for _, rcpt := range it.rcpts {
-		ok, err := a.hasEmail(ctx, rcpt.emailID)
-		if err != nil {
+		e := Email{ID: rcpt.emailID}
+		err := a.db.Get(ctx, &e)
+		if errors.Is(err, bstore.ErrAbsent) {
+			continue
+		} else if err != nil {
 			return err
 		}
-		if !ok {
-			continue
+		if e.FileSize != it.rec.size || e.CRC != it.rec.crc {
+			continue // The account was restored since, and its ids come again.
 		}
 		path := a.messagePath(rcpt.emailID)
 		if sum, size, err := checksum(path); err == nil && size == it.rec.size && sum == it.rec.crc {
@@ -218,24 +223,31 @@ func (d *Dir) verifyApplied(ctx context.Context, a *Account, it *item) error {
 	return nil
 }
 
-// rewrite replaces the file at path by the record's content, durably.
+// rewrite replaces the file at path by the record's content, durably. The name
+// that it uses meanwhile is always the same, so that a crash leaves nothing.
 func (d *Dir) rewrite(r *record, path string) error {
 	if err := atomicfile.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return err
 	}
-	return atomicfile.Write(path, 0o640, func(w io.Writer) error {
-		if len(r.file) == 0 {
-			_, err := w.Write(r.inline)
-			return err
-		}
-		f, err := os.Open(d.journal.FilePath(r.file[0].Name))
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(w, f)
+	content, done, err := d.recordContent(r)
+	if err != nil {
 		return err
-	})
+	}
+	defer done()
+	temp := path + ".tmp-0" // As atomicfile names them, so that strays are known.
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeNew(temp, io.NewSectionReader(content, 0, r.size)); err != nil {
+		return err
+	}
+	if err := syncPath(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, path); err != nil {
+		return err
+	}
+	return atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // checksum returns the CRC-32C and the size of a file.

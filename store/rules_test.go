@@ -264,7 +264,6 @@ func TestRule4PathFound(t *testing.T) {
 			backup := filepath.Join(t.TempDir(), "backup")
 			err := errors.Join(
 				os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(backup, []byte("torn"), 0o600), os.Link(backup, path),
-				os.WriteFile(path+".tmp-0", []byte("torn too"), 0o600),
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -611,4 +610,22 @@ func TestRule13Bounded(t *testing.T) {
 		t.Error("waited though applying fails")
 	}
 	eventually(t, "it is applied after all", func() bool { return len(w.inbox("a")) == 1 })
+}
+
+// TestRule4TriedAgain: a file placed by an apply that failed later, which may be
+// a link to the very file it is made from, leaves nothing behind.
+func TestRule4TriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a", "b")
+	w.faults.ArmNth(FaultFilePlaced, 1, func() error { return syscall.EIO })
+	msg := testMessage(0, "x")
+	if err := w.deliverFile(msg, "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		eventually(t, "it is applied", func() bool { return len(w.inbox(name)) == 1 })
+		if names := w.files("accounts", name, "msg", "a"); len(names) != 1 {
+			t.Errorf("account %s has files %v", name, names)
+		}
+	}
 }
