@@ -1,0 +1,505 @@
+//go:build unix
+
+package crashtest
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/store"
+)
+
+// childEnv is the variable that makes the test binary a child.
+const childEnv = "MOX_CRASHTEST_CHILD"
+
+// task is what a child has to do.
+type task struct {
+	Dir   string
+	Round string // Part of the ids of contents.
+	Seed  uint64
+
+	Fault string // Point to be armed, before the store is opened.
+	Nth   int    // The hit that counts.
+	Hold  bool   // Tell and wait there, instead of being killed.
+
+	NoSync bool    // Syncs do nothing: a computer that lies.
+	Quiet  bool    // No load but what Retry asks for.
+	Retry  []retry // What the queue still has.
+}
+
+func TestMain(m *testing.M) {
+	if env := os.Getenv(childEnv); env != "" {
+		os.Exit(runChild(env))
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}
+
+// storeOptions are those of all stores here.
+func storeOptions(dir string, log *slog.Logger) store.Options {
+	return store.Options{
+		Dir: dir, Log: log, SegmentSize: 256 << 10,
+		DiskFree: func() (int64, error) { return 1 << 40, nil }, // The images are small.
+	}
+}
+
+// accountNames are the accounts of all stores here.
+var accountNames = []string{"a", "b", "c"}
+
+// workBoxes are the mailboxes that one goroutine each works with.
+var workBoxes = []string{"work0", "work1"}
+
+// makeStore makes a store with its accounts, which are durable when it returns.
+func makeStore(ctx context.Context, dir string, log *slog.Logger) error {
+	d, err := store.Open(ctx, storeOptions(dir, log))
+	if err != nil {
+		return err
+	}
+	for _, name := range accountNames {
+		n := store.NewAccount{Mailboxes: []store.NewMailbox{{Name: "copies"}}}
+		for _, box := range workBoxes {
+			n.Mailboxes = append(n.Mailboxes, store.NewMailbox{Name: box})
+		}
+		a, err := d.Create(ctx, name, n)
+		if err != nil {
+			return errors.Join(err, d.Close())
+		}
+		if err := a.Close(); err != nil {
+			return err
+		}
+	}
+	return d.Close()
+}
+
+// child is the process that will be killed.
+type child struct {
+	task
+	*teller
+	ctx      context.Context
+	d        *store.Dir
+	accounts map[string]*store.Account
+}
+
+// runChild does a task until it is killed.
+func runChild(env string) int {
+	c := &child{teller: &teller{w: os.NewFile(3, "facts")}, ctx: context.Background(), accounts: map[string]*store.Account{}}
+	if err := json.Unmarshal([]byte(env), &c.task); err != nil {
+		c.unexpected(err)
+		return 2
+	}
+	if c.NoSync {
+		if err := dropSyncs(); err != nil {
+			c.unexpected(err)
+			return 2
+		}
+	}
+	if err := c.open(); err != nil {
+		c.unexpected(err)
+		return 2
+	}
+	c.tell(fact{Op: opReady})
+	c.work()
+	return 0
+}
+
+func (c *child) unexpected(err error) { c.tell(fact{Op: opUnexpected, Text: err.Error()}) }
+
+// open opens the store with the fault armed.
+func (c *child) open() error {
+	faults := fault.New()
+	if c.Fault != "" {
+		faults.ArmNth(c.Fault, max(1, c.Nth), c.reached)
+	}
+	opts := storeOptions(c.Dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	opts.Faults = faults
+	var err error
+	if c.d, err = store.Open(c.ctx, opts); err != nil {
+		return err
+	}
+	for _, name := range accountNames {
+		if c.accounts[name], err = c.d.Account(c.ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reached is what happens at the fault point.
+func (c *child) reached() error {
+	if c.Hold {
+		c.tell(fact{Op: opReached, Text: c.Fault})
+		select {}
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	select {}
+}
+
+// work puts the store under load, for longer than the parent waits.
+func (c *child) work() {
+	var wg sync.WaitGroup
+	run := func(n int, fn func(*rand.Rand)) {
+		rng := rand.New(rand.NewPCG(c.Seed, uint64(n)))
+		wg.Go(func() {
+			for {
+				fn(rng)
+				time.Sleep(time.Duration(rng.IntN(4000)) * time.Microsecond)
+			}
+		})
+	}
+	for i, r := range c.Retry {
+		wg.Go(func() { c.handOver(r, rand.New(rand.NewPCG(c.Seed, uint64(1000+i)))) })
+	}
+	if c.Quiet {
+		select {}
+	}
+	for i := range 4 {
+		run(i, c.deliver)
+	}
+	run(10, func(rng *rand.Rand) {
+		id := c.newID(rng)
+		c.handOver(retry{ID: id, Key: "key-" + id, Accounts: c.pickAccounts(rng, false)[:1]}, rng)
+	})
+	for i, name := range accountNames {
+		for j, box := range workBoxes {
+			u := &user{child: c, name: name, a: c.accounts[name], box: box, part: j}
+			run(20+10*i+j, u.step)
+		}
+		o := &observer{child: c, name: name, a: c.accounts[name], seen: map[string]store.UID{}}
+		run(50+i, o.look)
+	}
+	wg.Wait()
+}
+
+func (c *child) newID(rng *rand.Rand) string { return fmt.Sprintf("%s.%x", c.Round, rng.Uint64()) }
+
+// newMessage returns a message that is made from its id alone.
+func newMessage(id string) []byte {
+	sum := sha256.Sum256([]byte(id))
+	rng := rand.New(rand.NewChaCha8(sum))
+	size := rng.IntN(3000)
+	switch rng.IntN(30) {
+	case 0:
+		size = 20_000 + rng.IntN(60_000)
+	case 1, 2:
+		size = rng.IntN(20_000)
+	}
+	b := fmt.Appendf(nil, "Message-ID: <%s@crash.example>\r\nSubject: %s\r\n\r\n", id, id)
+	for len(b) < size {
+		b = fmt.Appendf(b, "%064x\r\n", rng.Uint64())
+	}
+	return b
+}
+
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
+
+// pickAccounts returns some accounts, possibly one of them twice.
+func (c *child) pickAccounts(rng *rand.Rand, twice bool) []string {
+	var names []string
+	for _, i := range rng.Perm(len(accountNames))[:1+rng.IntN(len(accountNames))] {
+		names = append(names, accountNames[i])
+	}
+	if twice && rng.IntN(8) == 0 {
+		names = append(names, names[0])
+	}
+	return names
+}
+
+// deliver delivers a new message.
+func (c *child) deliver(rng *rand.Rand) {
+	id := c.newID(rng)
+	if err := c.deliverTo(id, "", c.pickAccounts(rng, true), rng.IntN(6) == 0); err != nil {
+		c.unexpected(fmt.Errorf("delivering: %w", err))
+	}
+}
+
+// deliverTo delivers the message of an id, its content in the record or in a file.
+func (c *child) deliverTo(id, key string, names []string, asFile bool) error {
+	msg := newMessage(id)
+	c.tell(fact{Op: opOffering, ID: id, Hash: hash(msg), Accounts: names, Key: key})
+	an, err := store.Analyze(bytes.NewReader(msg), int64(len(msg)))
+	if err != nil {
+		return err
+	}
+	content := c.d.ContentBytes(msg)
+	if asFile || len(msg) > 64<<10 {
+		if content, err = c.d.ContentFile(c.ctx, int64(len(msg)), bytes.NewReader(msg)); err != nil {
+			return err
+		}
+	}
+	dl := store.Delivery{Content: content, Analysis: an, Received: time.Now()}
+	for _, name := range names {
+		dl.To = append(dl.To, store.Recipient{Account: c.accounts[name], Key: key, Prefix: []byte("Delivered-To: <x@crash.example>\r\n")})
+	}
+	if err := c.d.Deliver(c.ctx, dl); err != nil {
+		return errors.Join(err, content.Discard())
+	}
+	c.tell(fact{Op: opDelivered, ID: id})
+	return nil
+}
+
+// handOver does what the queue does with a message for a local recipient: it
+// asks whether an earlier try went well, delivers if not, and retires its row
+// once the message is there.
+func (c *child) handOver(r retry, rng *rand.Rand) {
+	a := c.accounts[r.Accounts[0]]
+	done, err := a.HandedOver(c.ctx, r.Key)
+	if err == nil && !done {
+		if err = c.deliverTo(r.ID, r.Key, r.Accounts, rng.IntN(3) == 0); err == nil {
+			done, err = a.HandedOver(c.ctx, r.Key)
+		}
+	}
+	if err != nil || !done {
+		c.unexpected(fmt.Errorf("handing over %s: done %v, error %w", r.ID, done, err))
+		return
+	}
+	c.tell(fact{Op: opDelivered, ID: r.ID}) // Also if the answer was lost before.
+	if rng.IntN(3) == 0 {
+		return // As if the queue's commit came too late.
+	}
+	c.tell(fact{Op: opRetired, ID: r.ID})
+	if err := a.ConfirmHandover(c.ctx, []string{r.Key}); err != nil {
+		c.unexpected(fmt.Errorf("confirming hand-over: %w", err))
+	}
+}
+
+// user is a client of an account with a mailbox of its own.
+type user struct {
+	*child
+	name string
+	a    *store.Account
+	box  string
+	part int // Of Inbox it removes the UIDs of this remainder.
+}
+
+// target is a message to do something with.
+type target struct {
+	id string
+	at place
+}
+
+// step does one thing.
+func (u *user) step(rng *rand.Rand) {
+	var err error
+	switch n := rng.IntN(20); {
+	case n < 7:
+		err = u.append(u.newID(rng))
+	case n < 10:
+		err = u.flag(rng)
+	case n < 12:
+		err = u.transfer(rng, false)
+	case n < 14:
+		err = u.transfer(rng, true)
+	case n < 17:
+		err = u.expunge(rng, u.box, func(store.UID) bool { return true })
+	default:
+		err = u.expunge(rng, "Inbox", func(uid store.UID) bool { return int(uid)%len(workBoxes) == u.part })
+	}
+	if err != nil {
+		u.unexpected(fmt.Errorf("account %s: %w", u.name, err))
+	}
+}
+
+func (u *user) append(id string) error {
+	msg := newMessage(id)
+	s, err := u.a.Stage(u.ctx, int64(len(msg)), bytes.NewReader(msg))
+	if err != nil {
+		return fmt.Errorf("staging: %w", err)
+	}
+	u.tell(fact{Op: opAppending, ID: id, Hash: hash(msg), Account: u.name})
+	f := fact{Op: opAppended, ID: id, Account: u.name}
+	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
+		mb, err := tx.Mailbox(u.box)
+		if err != nil {
+			return err
+		}
+		m, err := tx.Append(&mb, s, store.AppendOptions{})
+		f.To, f.ModSeq = place{mb.UIDValidity, uint32(m.UID)}, m.ModSeq
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("appending: %w", err)
+	}
+	u.tell(f)
+	return s.Discard()
+}
+
+// pick returns some message of a mailbox, if there is one, and the mailbox.
+func (u *user) pick(rng *rand.Rand, box string, match func(store.UID) bool) (mb store.Mailbox, t target, ok bool, err error) {
+	err = u.a.View(u.ctx, func(tx *store.Tx) error {
+		ok = false
+		var err error
+		if mb, err = tx.Mailbox(box); err != nil || mb.Total == 0 {
+			return err
+		}
+		for range 10 {
+			uid := 1 + store.UID(rng.Uint32N(uint32(mb.UIDNext)))
+			m, err := tx.Message(mb.ID, uid)
+			if errors.Is(err, store.ErrExpunged) || err == nil && !match(uid) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			e, err := tx.Email(m.EmailID)
+			if err != nil {
+				return err
+			}
+			t, ok = target{contentID(e.MessageID), place{mb.UIDValidity, uint32(uid)}}, true
+			return nil
+		}
+		return nil
+	})
+	if ok {
+		u.tell(fact{Op: opSeen, ID: t.id, Account: u.name, At: t.at})
+	}
+	return mb, t, ok, err
+}
+
+func contentID(messageID string) string { return strings.TrimSuffix(messageID, "@crash.example") }
+
+func (u *user) flag(rng *rand.Rand) error {
+	mb, t, ok, err := u.pick(rng, u.box, func(store.UID) bool { return true })
+	if err != nil || !ok {
+		return err
+	}
+	f := fact{Op: opFlagging, Account: u.name, At: t.at, Flags: rng.Uint32N(1 << 5)}
+	u.tell(f)
+	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
+		mb := mb
+		_, err := tx.SetFlags(&mb, []store.UID{store.UID(t.at.UID)}, store.FlagChange{Op: store.FlagsReplace, Flags: store.Flags(f.Flags)})
+		f.ModSeq = mb.ModSeq
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("setting flags: %w", err)
+	}
+	f.Op = opFlagged
+	u.tell(f)
+	return nil
+}
+
+// transfer copies a message to the mailbox of copies, or moves it there.
+func (u *user) transfer(rng *rand.Rand, move bool) error {
+	mb, t, ok, err := u.pick(rng, u.box, func(store.UID) bool { return true })
+	if err != nil || !ok {
+		return err
+	}
+	f := fact{Op: opCopying, ID: t.id, Account: u.name, At: t.at}
+	if move {
+		f.Op = opMoving
+	}
+	u.tell(f)
+	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
+		src := mb
+		dst, err := tx.Mailbox("copies")
+		if err != nil {
+			return err
+		}
+		do := tx.Copy
+		if move {
+			do = tx.Move
+		}
+		c, err := do(&src, &dst, []store.UID{store.UID(t.at.UID)})
+		if err == nil && len(c.Dst) != 1 {
+			err = fmt.Errorf("copied %v", c)
+		}
+		if err == nil {
+			f.To, f.ModSeq = place{c.UIDValidity, uint32(c.Dst[0])}, dst.ModSeq
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("copying: %w", err)
+	}
+	if f.Op = opCopied; move {
+		f.Op = opMoved
+	}
+	u.tell(f)
+	return nil
+}
+
+func (u *user) expunge(rng *rand.Rand, box string, match func(store.UID) bool) error {
+	mb, t, ok, err := u.pick(rng, box, match)
+	if err != nil || !ok {
+		return err
+	}
+	f := fact{Op: opExpunging, ID: t.id, Account: u.name, At: t.at}
+	u.tell(f)
+	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
+		mb := mb
+		gone, err := tx.Expunge(&mb, []store.UID{store.UID(t.at.UID)})
+		if err == nil && len(gone) != 1 {
+			err = fmt.Errorf("expunged %v", gone)
+		}
+		f.ModSeq = mb.ModSeq
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("expunging: %w", err)
+	}
+	f.Op = opExpunged
+	u.tell(f)
+	return nil
+}
+
+// observer tells what a session is shown of the newest messages.
+type observer struct {
+	*child
+	name string
+	a    *store.Account
+	seen map[string]store.UID // Highest, by mailbox.
+}
+
+func (o *observer) look(*rand.Rand) {
+	var facts []fact
+	err := o.a.View(o.ctx, func(tx *store.Tx) error {
+		facts = nil
+		boxes, err := tx.Mailboxes()
+		if err != nil {
+			return err
+		}
+		for _, mb := range boxes {
+			for uid := max(o.seen[mb.Name]+1, mb.UIDNext-min(mb.UIDNext, 20)); uid < mb.UIDNext; uid++ {
+				m, err := tx.Message(mb.ID, uid)
+				if errors.Is(err, store.ErrExpunged) {
+					continue
+				} else if err != nil {
+					return err
+				}
+				e, err := tx.Email(m.EmailID)
+				if err != nil {
+					return err
+				}
+				facts = append(facts, fact{Op: opSeen, ID: contentID(e.MessageID), Account: o.name, At: place{mb.UIDValidity, uint32(uid)}, ModSeq: tx.ModSeq()})
+			}
+			o.seen[mb.Name] = mb.UIDNext - 1
+		}
+		return nil
+	})
+	if err != nil {
+		o.unexpected(fmt.Errorf("looking at account %s: %w", o.name, err))
+	}
+	for f := range slices.Values(facts) {
+		o.tell(f)
+	}
+}

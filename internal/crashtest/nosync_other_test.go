@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package crashtest
+
+import "errors"
+
+func dropSyncs() error { return errors.ErrUnsupported }
