@@ -384,9 +384,14 @@ func TestHostileMessages(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	// SMTP does not take headers of more than 1 MiB, but a client may keep them.
+	in := s.imap(t, "")
+	in.append("Sent", strings.Repeat("X: y\r\n", 1000000)+"\r\nhello\r\n")
+	in.append("Sent", "X: "+strings.Repeat(strings.Repeat("y", 1021)+"\r\n ", 20<<10)+"\r\n\r\nhello\r\n")
 	for _, mailbox := range []string{"Inbox", "Sent"} {
 		p := s.imap(t, mailbox)
-		for _, items := range []string{"ENVELOPE", "BODY", "BODYSTRUCTURE", "BODY.PEEK[1.MIME]", "BODY.PEEK[1.1.1.1.1]", "BODY.PEEK[HEADER.FIELDS (Subject To)]", "BINARY.SIZE[1]", "RFC822.SIZE"} {
+		for _, items := range []string{"ENVELOPE", "BODY", "BODYSTRUCTURE", "BODY.PEEK[1.MIME]", "BODY.PEEK[1.1.1.1.1]", "BODY.PEEK[HEADER.FIELDS (Subject To)]",
+			"BODY.PEEK[HEADER.FIELDS.NOT (X" + strings.Repeat(" y", 900) + ")]", "BINARY.SIZE[1]", "RFC822.SIZE"} {
 			p.ok("FETCH 1:* (%s)", items)
 		}
 		for _, key := range []string{"SUBJECT deep", "TO a", "BODY bottom", "TEXT nowhere", "HEADER References x", "SENTSINCE 1-Jan-2020"} {

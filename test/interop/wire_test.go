@@ -2,10 +2,11 @@ package interop
 
 import (
 	"bufio"
-	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,7 +62,7 @@ func (p *smtpPeer) reply() string {
 		}
 		line, err := p.r.ReadString('\n')
 		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
 				p.t.Fatalf("no reply within %s", patience)
 			}
 			return ""
@@ -110,14 +111,6 @@ func (p *smtpPeer) deliver(msg string) {
 	msg = strings.ReplaceAll(msg, "\r\n.", "\r\n..")
 	p.send(msg + ".\r\n")
 	p.want("250")
-}
-
-// starttls begins TLS.
-func (p *smtpPeer) starttls(config *tls.Config) {
-	p.t.Helper()
-	p.cmd("220", "STARTTLS")
-	conn := tls.Client(p.conn, config)
-	p.conn, p.r = conn, bufio.NewReader(conn)
 }
 
 // imapPeer speaks IMAP byte for byte. It reads responses with a grammar of its
@@ -290,10 +283,10 @@ func (r response) text() string {
 func (p *imapPeer) response() response {
 	p.t.Helper()
 	r, err := p.tryResponse()
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		p.t.Fatalf("no response within %s, after %v", patience, r)
 	}
-	if _, ok := err.(grammarError); ok {
+	if _, ok := errors.AsType[grammarError](err); ok {
 		p.t.Fatalf("%v, after %v", err, r)
 	}
 	if err != nil {
