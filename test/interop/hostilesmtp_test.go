@@ -408,6 +408,9 @@ func TestHostileMessages(t *testing.T) {
 func (p *imapPeer) trySynchronized(command, literal string) error {
 	p.tags++
 	tag := fmt.Sprintf("t%d", p.tags)
+	if err := p.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := fmt.Fprintf(p.conn, "%s %s {%d}\r\n", tag, command, len(literal)); err != nil {
 		return err
 	}

@@ -77,6 +77,9 @@ func (p *probe) round(s *server, session *imapPeer) error {
 func (p *imapPeer) try(command string) error {
 	p.tags++
 	tag := fmt.Sprintf("t%d", p.tags)
+	if err := p.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
 	if _, err := fmt.Fprintf(p.conn, "%s %s\r\n", tag, command); err != nil {
 		return err
 	}
