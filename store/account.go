@@ -347,6 +347,9 @@ func (a *Account) unreserve(size int64, key string) {
 	a.reserved -= size
 	a.reserving--
 	delete(a.keys, key)
+	if a.closing {
+		a.wakeUp() // The writer waits for it.
+	}
 }
 
 // push gives the account a durable record to apply.
@@ -355,17 +358,29 @@ func (a *Account) push(it *item) {
 	if it.reserved {
 		a.reserving -= len(it.rcpts)
 	}
-	for _, rcpt := range it.rcpts {
-		if rcpt.key != "" {
-			a.keys[rcpt.key] = struct{}{}
-		}
-	}
+	a.addKeys(it)
 	a.pending = append(a.pending, it)
 	a.durable = max(a.durable, it.seq)
 	first := len(a.pending) == 1
 	a.mu.Unlock()
 	if first {
 		a.wakeUp()
+	}
+}
+
+// takeKeys notes the hand-over keys of an item, so that none is taken twice.
+func (a *Account) takeKeys(it *item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addKeys(it)
+}
+
+// addKeys is takeKeys with a.mu held.
+func (a *Account) addKeys(it *item) {
+	for _, rcpt := range it.rcpts {
+		if rcpt.key != "" {
+			a.keys[rcpt.key] = struct{}{}
+		}
 	}
 }
 

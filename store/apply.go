@@ -316,9 +316,14 @@ func (w *writer) poisoned(it *item, cause error) (int, error) {
 	if err == nil || isDiskError(err) {
 		return n, err
 	}
-	data := it.rec.encode()
-	if err := a.dir.keepFailed(it.seq, a.id, it.lastID(), bytes.Join(data, nil), it.rec.file, err); err != nil {
+	k := kept{it.seq, a.id, it.lastID(), bytes.Join(it.rec.encode(), nil), a.dir.contentFile(it.rec)}
+	if err := a.dir.keepFailed(k, err); err != nil {
 		return 0, err
+	}
+	for _, rcpt := range it.rcpts {
+		if err := os.Remove(a.messagePath(rcpt.emailID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
 	}
 	tx, err := w.begin()
 	if err != nil {
@@ -356,12 +361,8 @@ func (d *Dir) bare(it *item) error {
 
 // recordContent returns the content of a record.
 func (d *Dir) recordContent(r *record) (io.ReaderAt, func(), error) {
-	path := r.contentPath
-	switch {
-	case path != "":
-	case len(r.file) == 1:
-		path = d.journal.FilePath(r.file[0].Name)
-	default:
+	path := d.contentFile(r)
+	if path == "" {
 		return bytes.NewReader(r.inline), func() {}, nil
 	}
 	f, err := os.Open(path)

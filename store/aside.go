@@ -33,6 +33,10 @@ func (r *replay) loadAside(ctx context.Context) error {
 			return fmt.Errorf("reading record put aside: %w", err)
 		}
 		name := it.rcpts[0].account
+		if only := r.d.opts.only; only != "" && only != name {
+			continue
+		}
+		r.d.journal.Floor(k.seq)
 		a, err := r.account(ctx, name)
 		if err != nil {
 			return err
@@ -44,9 +48,17 @@ func (r *replay) loadAside(ctx context.Context) error {
 			continue
 		}
 		a.raiseID(k.lastID)
+		r.aside[asideKey{k.accountID, k.seq}] = true
+		if k.seq <= a.watermarkOf(r.d.journal.ID()) {
+			if err := r.d.verifyApplied(ctx, a, it); err != nil {
+				return err
+			}
+			r.d.asideApplied(k.path)
+			continue
+		}
+		a.takeKeys(it)
 		it.unload()
 		r.items = append(r.items, replayItem{a, it})
-		r.aside[asideKey{k.accountID, k.seq}] = true
 	}
 	return nil
 }
@@ -135,22 +147,16 @@ func (it *item) unload() {
 // putAside copies the waiting records of a failing account out of the journal,
 // durably, so that they don't pin the segments of others (journal.md, rule 17).
 func (d *Dir) putAside(a *Account) error {
-	dir := filepath.Join(d.opts.Dir, "journal", asideDir)
 	for _, it := range a.pendingItems() {
 		if it.aside != "" {
 			continue
 		}
-		name := fmt.Sprintf("%d-%s-%d", it.rec.seq, a.id, it.lastID())
-		data := slices.Concat(it.rec.encode()...)
-		var files []journal.FileRef
-		if it.rec.contentPath == "" {
-			files = it.rec.file
-		}
-		if err := d.keepRecord(dir, name, data, files); err != nil {
+		rec := it.rec
+		k := kept{rec.seq, a.id, it.lastID(), slices.Concat(rec.encode()...), d.contentFile(rec)}
+		if err := d.keepRecord(asideDir, k); err != nil {
 			return err
 		}
-		rec := it.rec
-		a.becomeAside(it, filepath.Join(dir, name))
+		a.becomeAside(it, filepath.Join(d.opts.Dir, "journal", asideDir, k.name()))
 		d.finishedRecord(rec)
 	}
 	d.log.Warn("deliveries of failing account put aside", "account", a.name)

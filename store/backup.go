@@ -39,8 +39,7 @@ func (d *Dir) CopyTo(ctx context.Context, dst string) (CopyResult, error) {
 	}
 	unpin := d.journal.Pin()
 	defer unpin()
-	d.erasePins.Add(1)
-	defer d.erasePins.Add(-1)
+	defer d.pin()()
 
 	names, err := d.Accounts()
 	if err != nil {
@@ -56,6 +55,9 @@ func (d *Dir) CopyTo(ctx context.Context, dst string) (CopyResult, error) {
 			}
 			return res, fmt.Errorf("copying account %q: %w", name, err)
 		}
+	}
+	if err := d.faults.Hit(FaultBackup); err != nil {
+		return res, err
 	}
 	for _, sub := range []string{asideDir, failedDir} {
 		if err := copyDir(filepath.Join(d.opts.Dir, "journal", sub), filepath.Join(dst, "journal", sub)); err != nil {

@@ -88,9 +88,9 @@ func (a *Account) Check(ctx context.Context, content bool) ([]Problem, error) {
 		a: a, content: content, boxes: map[int64]*Mailbox{}, draining: map[int64]bool{},
 		refs: map[int64]int64{}, erase: map[int64]bool{}, emails: map[int64]bool{},
 	}
-	a.dir.erasePins.Add(1) // Files of the snapshot must stay until they are looked at.
+	unpin := a.dir.pin() // Files of the snapshot must stay until they are looked at.
 	defer a.eraseSoon()
-	defer a.dir.erasePins.Add(-1)
+	defer unpin()
 	err := a.View(ctx, func(tx *Tx) error {
 		c.tx, c.lowest = tx, tx.row.Lowest
 		for _, step := range []func() error{c.mailboxes, c.messages, c.counts, c.content1, c.structures, c.tombs, c.files} {

@@ -35,6 +35,9 @@ func (d *Dir) cleanLoop() {
 //
 // It waits until at least so many bytes of segments can go.
 func (d *Dir) cleanSegments(least int64) error {
+	if d.pins.Load() > 0 {
+		return nil // Who unpins wakes the cleaner.
+	}
 	through := d.tracker.through()
 	var removable int64
 	for _, s := range d.journal.Segments() {
@@ -42,19 +45,61 @@ func (d *Dir) cleanSegments(least int64) error {
 			removable += s.Size
 		}
 	}
-	if removable == 0 || removable < least {
+	aside := d.appliedAside()
+	if len(aside) == 0 && (removable == 0 || removable < least) {
 		return nil
 	}
-	if err := d.syncFiles(); err != nil {
+	err := d.syncFiles()
+	if err == nil {
+		err = d.faults.Hit(FaultCleanSynced)
+	}
+	if err != nil {
+		d.asideApplied(aside...)
 		return err
 	}
-	if err := d.faults.Hit(FaultCleanSynced); err != nil {
-		return err
+	for _, path := range aside {
+		if err := removeKept(path); err != nil {
+			return fmt.Errorf("removing applied record from aside: %w", err)
+		}
 	}
 	if _, err := d.journal.RemoveThrough(through); err != nil {
 		return fmt.Errorf("removing segments: %w", err)
 	}
 	return nil
+}
+
+// asideApplied notes records put aside that are applied.
+func (d *Dir) asideApplied(paths ...string) {
+	d.asideMu.Lock()
+	defer d.asideMu.Unlock()
+	d.asideDone = append(d.asideDone, paths...)
+}
+
+// appliedAside takes what asideApplied has noted.
+func (d *Dir) appliedAside() []string {
+	d.asideMu.Lock()
+	defer d.asideMu.Unlock()
+	paths := d.asideDone
+	d.asideDone = nil
+	return paths
+}
+
+// cleanSoon wakes the cleaner.
+func (d *Dir) cleanSoon() {
+	select {
+	case d.clean <- struct{}{}:
+	default:
+	}
+}
+
+// pin keeps message files and records put aside from being removed until unpin
+// is called.
+func (d *Dir) pin() (unpin func()) {
+	d.pins.Add(1)
+	return func() {
+		d.pins.Add(-1)
+		d.cleanSoon()
+	}
 }
 
 // syncFiles makes all files of the accounts durable: by one call for the file

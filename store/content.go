@@ -120,14 +120,20 @@ type sharedContent struct {
 // sharedPrefix begins the names of shared contents among the journal's files.
 const sharedPrefix = "shared-"
 
+// contentFile returns the path of the file with a record's content, or "" if it
+// is in the record.
+func (d *Dir) contentFile(r *record) string {
+	if r.contentPath == "" && len(r.file) == 1 {
+		return d.journal.FilePath(r.file[0].Name)
+	}
+	return r.contentPath
+}
+
 // source returns the path of a file with the record's content to link from, or
 // "" if the content is to be written from memory.
 func (d *Dir) source(r *record) (string, error) {
-	if r.contentPath != "" {
-		return r.contentPath, nil
-	}
-	if len(r.file) == 1 {
-		return d.journal.FilePath(r.file[0].Name), nil
+	if path := d.contentFile(r); path != "" {
+		return path, nil
 	}
 	if r.shared.users.Load() == 0 {
 		return "", nil

@@ -222,10 +222,9 @@ func (d *Dir) finished(it *item) {
 		d.finishedRecord(it.rec)
 		return
 	}
-	if err := removeKept(it.aside); err != nil {
-		d.log.Error("removing applied record from aside", "file", it.aside, "err", err)
-	}
+	d.asideApplied(it.aside)
 	it.unload()
+	d.cleanSoon()
 }
 
 // finishedRecord says that one account no longer needs the record in the journal.
@@ -235,8 +234,5 @@ func (d *Dir) finishedRecord(r *record) {
 	if r.left.Add(-1) == 0 {
 		d.backlog.give(r.size)
 	}
-	select {
-	case d.clean <- struct{}{}:
-	default:
-	}
+	d.cleanSoon()
 }

@@ -90,6 +90,13 @@ func (r *array) load(ctx context.Context, a *Account) (int64, error) {
 	return modSeq, nil
 }
 
+// clear takes all messages out: the mailbox is gone.
+func (r *array) clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.uids, r.entries, r.more = nil, nil, map[UID][]string{}
+}
+
 // apply takes the changes of one commit to this mailbox. hub.mu is held.
 func (r *array) apply(changes []change) {
 	r.mu.Lock()

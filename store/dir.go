@@ -128,7 +128,10 @@ type Dir struct {
 	stop     chan struct{}  // Closed when the Dir closes.
 	clean    chan struct{}  // Wakes the cleaner.
 
-	erasePins atomic.Int64 // Above zero while a backup runs: files stay.
+	pins atomic.Int64 // Above zero while a backup runs: message files and records put aside stay.
+
+	asideMu   sync.Mutex
+	asideDone []string // Records put aside that are applied: they go once their files are on disk.
 
 	mu       sync.Mutex
 	accounts map[string]*Account // Open, by name.

@@ -11,12 +11,13 @@ const (
 	FaultCommitAfter  = "store: after the commit, before it is published"
 	FaultCleanSynced  = "store: account files synced, before segments are removed"
 	FaultEraseUnlink  = "store: erased file unlinked, before its rows are removed"
+	FaultBackup       = "store: backup has the accounts, before the journal"
 )
 
 // Points lists the names of all fault points.
 func Points() []string {
 	return []string{
 		FaultStageSync, FaultFilesSynced, FaultFilePlaced, FaultApplied, FaultCommitBefore, FaultCommitAfter,
-		FaultCleanSynced, FaultEraseUnlink,
+		FaultCleanSynced, FaultEraseUnlink, FaultBackup,
 	}
 }

@@ -178,7 +178,8 @@ func (a *Account) makeMessageDir(path string) error {
 	if known {
 		return nil
 	}
-	if err := atomicfile.MkdirAll(dir, 0o750); err != nil {
+	// The applier may have made it, without a sync.
+	if err := errors.Join(atomicfile.MkdirAll(dir, 0o750), atomicfile.SyncDir(filepath.Dir(dir))); err != nil {
 		return fmt.Errorf("making message directory: %w", err)
 	}
 	a.mu.Lock()

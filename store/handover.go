@@ -3,9 +3,13 @@ package store
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mjl-/bstore"
 )
+
+// handoverPoll is the time between looks at a delivery that is not durable yet.
+const handoverPoll = 10 * time.Millisecond
 
 // HandedOver says whether the account has the message that was handed over with
 // a key, and waits until what is on its way is applied (journal.md, rule 18).
@@ -17,6 +21,9 @@ func (a *Account) HandedOver(ctx context.Context, key string) (bool, error) {
 		}
 		if a.isFailing() {
 			return false, ErrHandoverPending
+		}
+		if a.keyPending(key) {
+			time.Sleep(handoverPoll) // It is on its way into the journal.
 		}
 	}
 	found := false

@@ -19,6 +19,7 @@ type world struct {
 	dir    string
 	change func(*Options)
 	faults *fault.Set
+	armed  func(*fault.Set) // Called before the store opens; may be nil.
 	d      *Dir
 	open   map[string]*Account
 }
@@ -49,6 +50,9 @@ func newWorld(t testing.TB, change func(*Options), accounts ...string) *world {
 func (w *world) start() {
 	w.t.Helper()
 	w.faults = fault.New()
+	if w.armed != nil {
+		w.armed(w.faults)
+	}
 	w.open = map[string]*Account{}
 	w.d = testDir(w.t, w.dir, func(o *Options) {
 		o.Faults = w.faults
@@ -91,6 +95,16 @@ func (w *world) account(name string) *Account {
 	}
 	w.open[name] = a
 	return a
+}
+
+// analysis returns that of a content.
+func analysis(t testing.TB, content []byte) Analysis {
+	t.Helper()
+	an, err := Analyze(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return an
 }
 
 // deliver delivers to Inbox of accounts.

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -202,35 +204,44 @@ func (h *hub) drop(r *array) {
 	}
 }
 
-// reload replaces all arrays after the database was opened anew: it may hold
+// reload fills all arrays again after the database was opened anew: it may hold
 // more or less than was published. Sessions resynchronise by comparing.
 func (h *hub) reload(ctx context.Context) error {
 	h.mu.Lock()
-	arrays := h.arrays
-	h.arrays = map[int64]*array{}
-	var watches []*Watch
-	for w := range h.watches {
-		watches = append(watches, w)
-	}
+	arrays := slices.Collect(maps.Values(h.arrays))
 	h.mu.Unlock()
+	var errs []error
 	for _, r := range arrays {
-		if r.users == 0 {
-			continue
-		}
-		if _, err := r.load(ctx, h.a); err != nil {
-			return err
-		}
-		h.mu.Lock()
-		h.arrays[r.mailboxID] = r
-		h.mu.Unlock()
+		<-r.ready
+		errs = append(errs, h.reloadArray(ctx, r))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, w := range watches {
-		w.overflow = true
+	for w := range h.watches {
+		w.overflow, w.boxOverflow = w.selected != 0, true
+		w.added, w.removed, w.changed = nil, nil, nil
 		w.signal()
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// reloadArray fills an array again, or drops it if nobody uses it.
+func (h *hub) reloadArray(ctx context.Context, r *array) error {
+	h.mu.Lock()
+	unused := r.users == 0 || r.err != nil
+	if unused && h.arrays[r.mailboxID] == r {
+		delete(h.arrays, r.mailboxID)
+	}
+	h.mu.Unlock()
+	if unused {
+		return nil
+	}
+	_, err := r.load(ctx, h.a)
+	if errors.Is(err, ErrNoMailbox) {
+		r.clear()
+		return nil
+	}
+	return err
 }
 
 // erasable returns those of rows that no session can still ask for: a session

@@ -65,7 +65,7 @@ func (w *writer) maintain() {
 // reports whether there may be more.
 func (w *writer) erase() (bool, error) {
 	a := w.a
-	if a.dir.erasePins.Load() > 0 {
+	if a.dir.pins.Load() > 0 {
 		return false, nil
 	}
 	rows, err := bstore.QueryDB[Erase](w.ctx, a.db).SortAsc("EmailID").Limit(maintainMax).List()

@@ -33,6 +33,7 @@ type replay struct {
 	accounts map[string]*Account // Nil: there is no such account.
 	items    []replayItem
 	aside    map[asideKey]bool // Records that were put aside, and may be in the journal too.
+	unpin    func()
 }
 
 // replayItem is an item whose account is known.
@@ -62,8 +63,8 @@ func (d *Dir) openJournal(ctx context.Context) error {
 	if err := d.removeShared(); err != nil {
 		return fmt.Errorf("removing shared content: %w", err)
 	}
-	d.erasePins.Add(1) // A file must not be erased between its check and its repair.
-	r := &replay{d: d, accounts: map[string]*Account{}, aside: map[asideKey]bool{}}
+	// A file must not be erased between its check and its repair.
+	r := &replay{d: d, accounts: map[string]*Account{}, aside: map[asideKey]bool{}, unpin: d.pin()}
 	defer r.close()
 	if err := r.loadAside(ctx); err != nil {
 		return err
@@ -87,7 +88,7 @@ func (d *Dir) openJournal(ctx context.Context) error {
 
 // close gives back the accounts; those with items stay open by themselves.
 func (r *replay) close() {
-	r.d.erasePins.Add(-1)
+	r.unpin()
 	for _, a := range r.accounts {
 		if a == nil {
 			continue
@@ -117,7 +118,7 @@ func (r *replay) account(ctx context.Context, name string) (*Account, error) {
 func (r *replay) visit(ctx context.Context, e *journal.Entry) error {
 	rec, err := decodeRecord(e)
 	if err != nil {
-		return r.d.keepFailed(e.Seq, "unreadable", 0, e.Data, e.Files, err)
+		return r.d.keepFailed(kept{seq: e.Seq, accountID: "unreadable", data: e.Data, content: r.d.entryFile(e)}, err)
 	}
 	n := 0
 	for _, name := range rec.accountsOf() {
@@ -194,7 +195,7 @@ func (d *Dir) strayRecord(e *journal.Entry, id, name string) error {
 			return nil
 		}
 	}
-	return d.keepFailed(e.Seq, id, 0, e.Data, e.Files, fmt.Errorf("no account %q with id %s", name, id))
+	return d.keepFailed(kept{seq: e.Seq, accountID: id, data: e.Data, content: d.entryFile(e)}, fmt.Errorf("no account %q with id %s", name, id))
 }
 
 // verifyApplied makes sure that the files of an applied record are there and
@@ -262,23 +263,41 @@ func checksum(path string) (uint32, int64, error) {
 	return h.Sum32(), n, err
 }
 
-// keepFailed keeps a record that can't be applied in failed/, durably, with its
-// file if it has one. The name tells the highest id that it uses.
-func (d *Dir) keepFailed(seq uint64, accountID string, lastID int64, data []byte, files []journal.FileRef, cause error) error {
-	dir := filepath.Join(d.opts.Dir, "journal", failedDir)
-	name := fmt.Sprintf("%d-%s-%d", seq, accountID, lastID)
-	d.log.Error("delivery can't be applied, keeping it", "seq", seq, "account_id", accountID, "file", filepath.Join(failedDir, name), "err", cause)
-	d.observe(Event{Kind: "poison", Records: 1, Err: cause})
-	return d.keepRecord(dir, name, data, files)
+// kept is a record that is kept apart.
+type kept struct {
+	seq       uint64
+	accountID string
+	lastID    int64 // The highest id that it uses.
+	data      []byte
+	content   string // Path of the file with its content, if it is not in data.
 }
 
-// keepRecord writes a record's bytes and its file to dir, durably.
-func (d *Dir) keepRecord(dir, name string, data []byte, files []journal.FileRef) error {
-	for _, ref := range files {
-		src := d.journal.FilePath(ref.Name)
-		dst := filepath.Join(dir, name+".content")
-		err := atomicfile.Write(dst, 0o640, func(w io.Writer) error {
-			f, err := os.Open(src)
+// name is the name of the file that keeps it.
+func (k kept) name() string { return fmt.Sprintf("%d-%s-%d", k.seq, k.accountID, k.lastID) }
+
+// entryFile returns the path of the file that a record names, or "".
+func (d *Dir) entryFile(e *journal.Entry) string {
+	if len(e.Files) == 0 {
+		return ""
+	}
+	return d.journal.FilePath(e.Files[0].Name)
+}
+
+// keepFailed keeps a record that can't be applied in failed/, durably, with its
+// file if it has one.
+func (d *Dir) keepFailed(k kept, cause error) error {
+	d.log.Error("delivery can't be applied, keeping it", "seq", k.seq, "account_id", k.accountID, "file", filepath.Join(failedDir, k.name()), "err", cause)
+	d.observe(Event{Kind: "poison", Records: 1, Err: cause})
+	return d.keepRecord(failedDir, k)
+}
+
+// keepRecord writes a record's bytes and its file to a directory of the journal,
+// durably.
+func (d *Dir) keepRecord(dir string, k kept) error {
+	path := filepath.Join(d.opts.Dir, "journal", dir, k.name())
+	if k.content != "" {
+		err := atomicfile.Write(path+".content", 0o640, func(w io.Writer) error {
+			f, err := os.Open(k.content)
 			if err != nil {
 				return err
 			}
@@ -290,7 +309,7 @@ func (d *Dir) keepRecord(dir, name string, data []byte, files []journal.FileRef)
 			return fmt.Errorf("keeping content of record: %w", err)
 		}
 	}
-	if err := atomicfile.WriteFile(filepath.Join(dir, name), data, 0o640); err != nil {
+	if err := atomicfile.WriteFile(path, k.data, 0o640); err != nil {
 		return fmt.Errorf("keeping record: %w", err)
 	}
 	return nil

@@ -132,7 +132,7 @@ func (w *writer) next() (items []*item, updates []*update, wait time.Duration, o
 	switch {
 	case len(items) > 0 || len(updates) > 0:
 		return items, updates, 0, true
-	case a.closing && (len(a.pending) == 0 || !a.failing.IsZero()):
+	case a.closing && a.reserving == 0 && (len(a.pending) == 0 || !a.failing.IsZero()):
 		return nil, nil, 0, false
 	case wait > 0:
 		return nil, nil, wait, true
@@ -240,6 +240,7 @@ func (w *writer) tryGroup(group []*update) (*update, error) {
 		return nil, w.rollback(tx)
 	}
 	if err := w.commit(tx); err != nil {
+		w.keepStored(tx.staged)
 		return nil, err
 	}
 	a.mu.Lock()
@@ -249,6 +250,20 @@ func (w *writer) tryGroup(group []*update) (*update, error) {
 	a.mu.Unlock()
 	w.publish(tx)
 	return nil, nil
+}
+
+// keepStored makes staged files stay whose rows are there though their commit
+// returned an error.
+func (w *writer) keepStored(staged []*Staged) {
+	for _, s := range staged {
+		ok, err := w.a.hasEmail(w.ctx, s.id)
+		if err == nil && !ok {
+			continue
+		}
+		w.a.mu.Lock()
+		delete(w.a.staged, s.id)
+		w.a.mu.Unlock()
+	}
 }
 
 // runFunction calls the function of an update and keeps its panic.
