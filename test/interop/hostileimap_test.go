@@ -50,6 +50,9 @@ func TestHostileIMAP(t *testing.T) {
 	s := start(t)
 	s.memoryMax = hostileMemory
 	s.fill(t, 300, 200)
+	long := s.imap(t, "")
+	long.ok("CREATE %s", strings.Repeat("a", 240))
+	long.ok("CREATE %s", strings.Repeat("a", 120)+"/"+strings.Repeat("a", 119))
 	watched := s.watch(t)
 	t.Cleanup(watched.end) // After the parallel subtests.
 	try := func(name string, preauth bool, run func(p *imapPeer)) {
@@ -148,6 +151,9 @@ func TestHostileIMAP(t *testing.T) {
 		{"numbers that are too large", "BAD", "UID FETCH 4294967296 FLAGS"},
 		{"zero", "BAD", "FETCH 0 FLAGS"},
 		{"wildcards", "OK", `LIST "" ` + strings.Repeat("*%", 400)},
+		{"wildcards between letters", "OK", `LIST "" ` + strings.Repeat("*a", 120) + "*b"},
+		{"wildcards between levels", "OK", `LIST "" ` + strings.Repeat("%a*", 80) + "b"},
+		{"many patterns", "OK", `LIST "" (` + strings.Repeat("*a*a*a*a*a*a*b ", 99) + "*)"},
 		{"a name of 8,000 letters", "BAD", "CREATE " + strings.Repeat("x", 8000)},
 		{"a name of 500 levels", "NO", "CREATE " + strings.Repeat("x/", 500) + "x"},
 		{"a name that leaves the directory", "NO", "CREATE ../../x"},

@@ -350,6 +350,7 @@ func TestHostileMessages(t *testing.T) {
 		"encoded-words of 1 MB":  "Subject: " + strings.Repeat("=?utf-8?q?=C3=BC?=\r\n ", 45000) + "\r\n\r\nhello\r\n",
 		"comments 100,000 deep":  "To: " + strings.Repeat("(", 100000) + "\r\n\r\nhello\r\n",
 		"boundaries that repeat": "Content-Type: multipart/mixed; boundary=-\r\n\r\n" + strings.Repeat("--"+strings.Repeat("-", 70)+"\r\n", 50000),
+		"dashes in the deep":     strings.Replace(deep(100), "the bottom\r\n", strings.Repeat("--b\r\n", 1000000), 1),
 		"only line ends":         strings.Repeat("\r\n", 500000),
 	}
 	names := make([]string, 0, len(messages))
