@@ -33,11 +33,7 @@ func (tx *Tx) Append(mb *Mailbox, s *Staged, opts AppendOptions) (Message, error
 	if err != nil {
 		return Message{}, err
 	}
-	prefix := []byte(nil)
-	if !s.analysis.HasHeader {
-		prefix = []byte("\r\n")
-	}
-	size := s.size + int64(len(prefix))
+	size := s.size // A message is kept as it was given, even one without a header.
 	if q := tx.a.quota(); q > 0 && tx.row.Size+tx.a.reservedBytes()+size > q {
 		return Message{}, ErrOverQuota
 	}
@@ -45,7 +41,7 @@ func (tx *Tx) Append(mb *Mailbox, s *Staged, opts AppendOptions) (Message, error
 		opts.Received = time.Now()
 	}
 	e := Email{
-		ID: s.id, CreateSeq: tx.nextModSeq(), Size: size, FileSize: s.size, CRC: s.crc, Prefix: prefix,
+		ID: s.id, CreateSeq: tx.nextModSeq(), Size: size, FileSize: s.size, CRC: s.crc,
 		Received: opts.Received, MailboxID: box.ID,
 	}
 	if err := tx.insertEmail(&e, &s.analysis, box.ID); err != nil {
