@@ -2,7 +2,8 @@
 # Installs the programs that tests use, all of them: tests themselves install
 # nothing. On Debian it uses apt-get, as root or with sudo that asks for no
 # password; elsewhere it names the packages. Without the programs the tests that
-# need them are shown as skipped, so this script fails only if apt-get does.
+# need them fail, and say which program is missing; this script fails only if
+# apt-get does.
 #
 # A package is looked for by a file or program it brings, so that with
 # everything present this takes no time and needs no network.
@@ -33,13 +34,13 @@ if ((${#missing[@]} == 0)); then
 fi
 
 if ! command -v apt-get >/dev/null; then
-	echo "not a Debian system: please install: ${missing[*]}; tests that need them are skipped"
+	echo "not a Debian system: please install: ${missing[*]}; tests that need them fail"
 	exit 0
 fi
 sudo=()
 if ((EUID != 0)); then
 	if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
-		echo "not root and no sudo without password: please install: ${missing[*]}; tests that need them are skipped"
+		echo "not root and no sudo without password: please install: ${missing[*]}; tests that need them fail"
 		exit 0
 	fi
 	sudo=(sudo -n)
