@@ -14,7 +14,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,8 +40,10 @@ type task struct {
 	Nth   int    // The hit that counts.
 	Hold  bool   // Tell and wait there, instead of being killed.
 
-	NoSync bool    // Syncs do nothing: a computer that lies.
-	Quiet  bool    // No load but what Retry asks for.
+	NoSync []string // Names of system calls that do nothing: a computer that lies.
+	LieAt  string   // Point from which on syncs of databases do nothing.
+	HoldAt string   // Point after which the commit of each database is held when it is shown to readers, and not on disk.
+	Quiet  bool     // No load but what Retry asks for.
 	Retry  []retry // What the queue still has.
 }
 
@@ -94,6 +98,7 @@ type child struct {
 	ctx      context.Context
 	d        *store.Dir
 	accounts map[string]*store.Account
+	once     sync.Once
 }
 
 // runChild does a task until it is killed.
@@ -103,12 +108,13 @@ func runChild(env string) int {
 		c.unexpected(err)
 		return 2
 	}
-	if c.NoSync {
-		if err := dropSyncs(); err != nil {
+	if len(c.NoSync) > 0 {
+		if err := dropSyncs(c.NoSync, nil); err != nil {
 			c.unexpected(err)
 			return 2
 		}
 	}
+	c.removeBackups()
 	if err := c.open(); err != nil {
 		c.unexpected(err)
 		return 2
@@ -123,7 +129,16 @@ func (c *child) unexpected(err error) { c.tell(fact{Op: opUnexpected, Text: err.
 // open opens the store with the fault armed.
 func (c *child) open() error {
 	faults := fault.New()
-	if c.Fault != "" {
+	switch {
+	case c.LieAt != "":
+		faults.ArmNth(c.LieAt, max(1, c.Nth), func() error {
+			return c.databases(func(fds []uint32) error { return dropSyncs([]string{"fdatasync"}, fds) })
+		})
+	case c.HoldAt != "":
+		faults.ArmNth(c.HoldAt, max(1, c.Nth), func() error {
+			return c.databases(func(fds []uint32) error { return holdSecondSync(fds, c.tellReached) })
+		})
+	case c.Fault != "":
 		faults.ArmNth(c.Fault, max(1, c.Nth), c.reached)
 	}
 	opts := storeOptions(c.Dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
@@ -143,7 +158,7 @@ func (c *child) open() error {
 // reached is what happens at the fault point.
 func (c *child) reached() error {
 	if c.Hold {
-		c.tell(fact{Op: opReached, Text: c.Fault})
+		c.tellReached()
 		select {}
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
@@ -151,6 +166,8 @@ func (c *child) reached() error {
 	}
 	select {}
 }
+
+func (c *child) tellReached() { c.once.Do(func() { c.tell(fact{Op: opReached}) }) }
 
 // work puts the store under load, for longer than the parent waits.
 func (c *child) work() {
@@ -177,6 +194,7 @@ func (c *child) work() {
 		id := c.newID(rng)
 		c.handOver(retry{ID: id, Key: "key-" + id, Accounts: c.pickAccounts(rng, false)[:1]}, rng)
 	})
+	run(11, c.backup)
 	for i, name := range accountNames {
 		for j, box := range workBoxes {
 			u := &user{child: c, name: name, a: c.accounts[name], box: box, part: j}
@@ -186,6 +204,45 @@ func (c *child) work() {
 		run(50+i, o.look)
 	}
 	wg.Wait()
+}
+
+// backup makes a copy of everything and removes it.
+func (c *child) backup(rng *rand.Rand) {
+	time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
+	if _, err := c.d.CopyTo(c.ctx, c.Dir+backupSuffix); err != nil {
+		c.unexpected(fmt.Errorf("copying: %w", err))
+	}
+	c.removeBackups()
+}
+
+// backupSuffix follows the name of the data directory in that of its copy.
+const backupSuffix = ".backup"
+
+func (c *child) removeBackups() {
+	if err := os.RemoveAll(c.Dir + backupSuffix); err != nil {
+		c.unexpected(err)
+	}
+}
+
+// databases calls fn with the file descriptors of the accounts' databases, which
+// stay as they are.
+func (c *child) databases(fn func(fds []uint32) error) error {
+	links, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		return err
+	}
+	var fds []uint32
+	for _, link := range links {
+		if path, err := os.Readlink(link); err != nil || !strings.HasPrefix(path, c.Dir+"/accounts/") {
+			continue
+		}
+		fd, err := strconv.ParseUint(filepath.Base(link), 10, 32)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, uint32(fd))
+	}
+	return fn(fds)
 }
 
 func (c *child) newID(rng *rand.Rand) string { return fmt.Sprintf("%s.%x", c.Round, rng.Uint64()) }

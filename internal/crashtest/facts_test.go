@@ -42,7 +42,7 @@ const (
 	opFlagging   = "flagging"   // Account, At, Flags.
 	opFlagged    = "flagged"    // Account, At, Flags, ModSeq.
 	opSeen       = "seen"       // ID, Account, At, ModSeq: a session was shown the message.
-	opReached    = "reached"    // Text: the fault point is reached, and held.
+	opReached    = "reached"    // The point is reached, and held.
 	opUnexpected = "unexpected" // Text: something failed that should not.
 )
 

@@ -176,7 +176,7 @@ func faultPoints() []string { return append(journal.Points(), store.Points()...)
 
 // nthOf returns which hit of a point to take: the rare ones come soon.
 func nthOf(point string, rng *rand.Rand) int {
-	for _, rare := range []string{"open", "segment", "removed"} {
+	for _, rare := range []string{"open", "segment", "removed", "backup"} {
 		if strings.Contains(point, rare) {
 			return 1
 		}

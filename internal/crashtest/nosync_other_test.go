@@ -4,4 +4,6 @@ package crashtest
 
 import "errors"
 
-func dropSyncs() error { return errors.ErrUnsupported }
+func dropSyncs([]string, []uint32) error { return errors.ErrUnsupported }
+
+func holdSecondSync([]uint32, func()) error { return errors.ErrUnsupported }
