@@ -43,8 +43,8 @@ type task struct {
 	NoSync []string // Names of system calls that do nothing: a computer that lies.
 	LieAt  string   // Point from which on syncs of databases do nothing.
 	HoldAt string   // Point after which the commit of each database is held when it is shown to readers, and not on disk.
-	Quiet  bool     // No load but what Retry asks for.
-	Retry  []retry // What the queue still has.
+	Quiet  bool     // Looking, but no load other than what Retry asks for.
+	Retry  []retry  // What the queue still has.
 }
 
 func TestMain(m *testing.M) {
@@ -159,12 +159,21 @@ func (c *child) open() error {
 func (c *child) reached() error {
 	if c.Hold {
 		c.tellReached()
-		select {}
+		time.Sleep(time.Hour) // Not select: with nothing else going on, that is taken for a deadlock.
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 		return err
 	}
-	select {}
+	forever()
+	return nil
+}
+
+// forever waits. The runtime takes a program in which all do so by other means
+// for a mistake.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func (c *child) tellReached() { c.once.Do(func() { c.tell(fact{Op: opReached}) }) }
@@ -184,8 +193,12 @@ func (c *child) work() {
 	for i, r := range c.Retry {
 		wg.Go(func() { c.handOver(r, rand.New(rand.NewPCG(c.Seed, uint64(1000+i)))) })
 	}
+	for i, name := range accountNames {
+		o := &observer{child: c, name: name, a: c.accounts[name], seen: map[string]store.UID{}}
+		run(50+i, o.look)
+	}
 	if c.Quiet {
-		select {}
+		time.Sleep(time.Hour)
 	}
 	for i := range 4 {
 		run(i, c.deliver)
@@ -200,8 +213,6 @@ func (c *child) work() {
 			u := &user{child: c, name: name, a: c.accounts[name], box: box, part: j}
 			run(20+10*i+j, u.step)
 		}
-		o := &observer{child: c, name: name, a: c.accounts[name], seen: map[string]store.UID{}}
-		run(50+i, o.look)
 	}
 	wg.Wait()
 }

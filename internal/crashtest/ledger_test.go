@@ -44,8 +44,8 @@ type placed struct {
 	mayGo   bool // Somebody has begun to remove it.
 	gone    bool // And it was acknowledged, or it was found gone.
 	flags   uint32
-	pending *uint32 // Flags that somebody has begun to set.
-	flagsOK bool    // flags is known.
+	pending []uint32 // Flags that somebody has begun to set, since flags was known.
+	flagsOK bool     // flags is known.
 }
 
 // between bounds a count.
@@ -115,7 +115,7 @@ func (l *ledger) note(f fact) {
 		a.copy(f.ID).most--
 		a.places[f.At].end()
 	case opFlagging:
-		a.places[f.At].pending = &f.Flags
+		a.places[f.At].pending = append(a.places[f.At].pending, f.Flags)
 	case opFlagged:
 		p := a.places[f.At]
 		p.flags, p.flagsOK, p.pending = f.Flags, true, nil
@@ -290,7 +290,7 @@ func (l *ledger) compareMessage(name string, at place, m dumpMessage) {
 	if p.gone {
 		l.problem("account %s: UID %v, %s, was removed and is there again", name, at, m.ID)
 	}
-	if p.flagsOK && m.Flags != p.flags && (p.pending == nil || m.Flags != *p.pending) {
+	if p.flagsOK && m.Flags != p.flags && !slices.Contains(p.pending, m.Flags) {
 		l.problem("account %s: UID %v has flags %x, want %x", name, at, m.Flags, p.flags)
 	}
 	p.flags, p.flagsOK = m.Flags, true
