@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -64,6 +65,9 @@ func (k Key) Seal(cid int64) string {
 // Open returns the cid that Seal made s of, or ErrOpaque.
 func (k Key) Open(s string) (int64, error) {
 	block, err := base64.RawURLEncoding.Strict().DecodeString(s)
+	if strings.ContainsAny(s, "\r\n") { // Which the decoder passes over.
+		return 0, ErrOpaque
+	}
 	if err != nil || len(block) != aes.BlockSize {
 		return 0, ErrOpaque
 	}

@@ -97,6 +97,9 @@ func DecodeUTF7(s string) (name string, ok bool) {
 
 // decodeShifted decodes what is between "&" and "-".
 func decodeShifted(s string) (string, bool) {
+	if strings.ContainsAny(s, "\r\n") {
+		return "", false // The decoder passes over them.
+	}
 	raw, err := utf7.DecodeString(s)
 	if err != nil || len(raw)%2 != 0 {
 		return "", false
