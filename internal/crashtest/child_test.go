@@ -159,7 +159,7 @@ func (c *child) open() error {
 func (c *child) reached() error {
 	if c.Hold {
 		c.tellReached()
-		time.Sleep(time.Hour) // Not select: with nothing else going on, that is taken for a deadlock.
+		forever()
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
 		return err
@@ -198,7 +198,7 @@ func (c *child) work() {
 		run(50+i, o.look)
 	}
 	if c.Quiet {
-		time.Sleep(time.Hour)
+		forever()
 	}
 	for i := range 4 {
 		run(i, c.deliver)
