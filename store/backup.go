@@ -209,8 +209,8 @@ func bumpAccount(ctx context.Context, path string, change func(row *accountRow))
 			return err
 		}
 		// Beyond all that were given since the backup, too: those grow by one for each
-		// new mailbox, this by one for each half second.
-		row.UIDValidity = max(row.UIDValidity+1, time.Now().Unix()/2)
+		// new mailbox, this by one for each two seconds, and for as many as there can be.
+		row.UIDValidity = max(row.UIDValidity, time.Now().Unix()/2) + mailboxesMax
 		boxes, err := bstore.QueryTx[Mailbox](b).List()
 		if err != nil {
 			return err

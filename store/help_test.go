@@ -284,3 +284,9 @@ func expunge(t testing.TB, a *Account, uids ...UID) {
 		t.Error(err)
 	}
 }
+
+// readFile returns the content of a file.
+func readFile(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	return string(data), err
+}
