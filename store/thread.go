@@ -40,7 +40,7 @@ func (tx *Tx) assignThread(e *Email, an *Analysis, mailboxID int64) error {
 // sameMessage finds another Email of the same Message-ID.
 func (tx *Tx) sameMessage(e *Email, _ *Analysis, _ int64) (*Email, bool, error) {
 	p, err := tx.byMessageID(e.MessageID, nil)
-	return p, true, err
+	return p, p != nil, err
 }
 
 // referenced finds the nearest ancestor that is there and has the same base
@@ -57,7 +57,7 @@ func (tx *Tx) referenced(e *Email, an *Analysis, _ int64) (*Email, bool, error) 
 
 // sameSubject finds what a reply without references most likely replies to: the
 // newest Email of the same base subject and mailbox, within four weeks before
-// and a day after.
+// and a day after. A message between them may be missing.
 func (tx *Tx) sameSubject(e *Email, an *Analysis, mailboxID int64) (*Email, bool, error) {
 	if len(an.References) > 0 || !an.Reply || e.SubjectKey == 0 {
 		return nil, false, nil
@@ -77,7 +77,7 @@ func (tx *Tx) sameSubject(e *Email, an *Analysis, mailboxID int64) (*Email, bool
 		}
 		return nil
 	})
-	return found, true, err
+	return found, found != nil, err
 }
 
 // byMessageID returns an Email with a Message-ID that passes match, or nil.
