@@ -82,14 +82,19 @@ func (d *Dir) strayAside(k keptRecord, name string) error {
 		}
 	}
 	d.log.Error("record put aside is for an unknown account, keeping it", "account", name, "account_id", k.accountID, "seq", k.seq)
-	failed := filepath.Join(d.opts.Dir, "journal", failedDir, filepath.Base(k.path))
-	if err := os.Rename(k.path+".content", failed+".content"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	return moveKept(k, filepath.Join(d.opts.Dir, "journal", failedDir))
+}
+
+// moveKept moves a kept record and its content to another directory, durably.
+func moveKept(k keptRecord, dir string) error {
+	to := filepath.Join(dir, filepath.Base(k.path))
+	if err := os.Rename(k.path+".content", to+".content"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(k.path, failed); err != nil {
+	if err := os.Rename(k.path, to); err != nil {
 		return err
 	}
-	return errors.Join(atomicfile.SyncDir(filepath.Dir(failed)), atomicfile.SyncDir(filepath.Dir(k.path)))
+	return errors.Join(atomicfile.SyncDir(dir), atomicfile.SyncDir(filepath.Dir(k.path)))
 }
 
 // removeKept removes a kept record and its content.

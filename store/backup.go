@@ -257,7 +257,9 @@ func (d *Dir) RestoreAccount(ctx context.Context, backupDir, name string) error 
 	if err := t.Close(); err != nil {
 		return fmt.Errorf("applying pending deliveries of account %q: %w", name, err)
 	}
+	var id string
 	err = bumpAccount(ctx, t.accountDir(name), func(row *accountRow) {
+		id = row.AccountID
 		row.JournalID, row.Watermark = d.journal.ID(), int64(d.journal.Head())
 	})
 	if err != nil {
@@ -266,10 +268,25 @@ func (d *Dir) RestoreAccount(ctx context.Context, backupDir, name string) error 
 	if err := d.syncFiles(); err != nil {
 		return err
 	}
+	if err := d.takeFailed(temp, id); err != nil {
+		return fmt.Errorf("taking over deliveries that failed: %w", err)
+	}
 	if err := os.Rename(t.accountDir(name), d.accountDir(name)); err != nil {
 		return err
 	}
 	return atomicfile.SyncDir(d.accountDir(""))
+}
+
+// takeFailed moves the records of an account that could not be applied to this
+// journal: they count for its ids, and an administrator can deliver them again.
+func (d *Dir) takeFailed(from, accountID string) error {
+	list, err := keptRecords(filepath.Join(from, "journal", failedDir))
+	for _, k := range list {
+		if k.accountID == accountID {
+			err = errors.Join(err, moveKept(k, filepath.Join(d.opts.Dir, "journal", failedDir)))
+		}
+	}
+	return err
 }
 
 // copyForRestore copies the journal and one account of a backup.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,6 +239,13 @@ func TestRule14RestoreAccount(t *testing.T) {
 	w.deliver(pending, "a", "b")
 	<-reached
 	backup := filepath.Join(t.TempDir(), "backup")
+	for _, name := range []string{"a", "b"} {
+		path := filepath.Join(w.dir, "journal", "failed", fmt.Sprintf("1-%s-777", w.account(name).ID()))
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(path)
+	}
 	if _, err := w.d.CopyTo(t.Context(), backup); err != nil {
 		t.Fatal(err)
 	}
@@ -262,6 +270,12 @@ func TestRule14RestoreAccount(t *testing.T) {
 	}
 	if seq := other.account("a").watermarkOf(other.d.journal.ID()); seq != other.d.journal.Head() {
 		t.Errorf("watermark %d, head %d", seq, other.d.journal.Head())
+	}
+	if names := other.files("journal", "failed"); len(names) != 1 || names[0] != "1-"+other.account("a").ID()+"-777" || other.account("a").lastID.Load() < 777 {
+		t.Errorf("failed has %v, last id is %d", names, other.account("a").lastID.Load())
+	}
+	if err := os.RemoveAll(filepath.Join(other.dir, "journal", "failed")); err != nil {
+		t.Error(err)
 	}
 	last := testMessage(3, "after")
 	other.deliver(last, "a", "b")
