@@ -207,7 +207,9 @@ func (c *child) work() {
 		id := c.newID(rng)
 		c.handOver(retry{ID: id, Key: "key-" + id, Accounts: c.pickAccounts(rng, false)[:1]}, rng)
 	})
-	run(11, c.backup)
+	if len(c.NoSync) == 0 { // A backup syncs everything.
+		run(11, c.backup)
+	}
 	for i, name := range accountNames {
 		for j, box := range workBoxes {
 			u := &user{child: c, name: name, a: c.accounts[name], box: box, part: j}
