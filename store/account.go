@@ -467,19 +467,38 @@ func (d *Dir) Create(ctx context.Context, name string, n NewAccount) (*Account, 
 	return d.Account(ctx, name)
 }
 
-// create makes the directory and the database. What an earlier, interrupted
-// create left is used.
+// newAccountPrefix begins the names of accounts that are being made.
+const newAccountPrefix = ".new-"
+
+// create makes the directory and the database beside, and then gives them their
+// place: what is there is complete.
 func (d *Dir) create(ctx context.Context, name string, n NewAccount) error {
-	path := d.accountDir(name)
-	if err := atomicfile.MkdirAll(filepath.Join(path, "msg"), 0o750); err != nil {
+	temp, err := os.MkdirTemp(d.accountDir(""), newAccountPrefix)
+	if err != nil {
 		return err
 	}
-	db, err := openDatabase(path)
+	defer os.RemoveAll(temp)
+	if err := os.Chmod(temp, 0o750); err != nil {
+		return err
+	}
+	if err := atomicfile.MkdirAll(filepath.Join(temp, "msg"), 0o750); err != nil {
+		return err
+	}
+	db, err := openDatabase(temp)
 	if err != nil {
 		return err
 	}
 	err = db.Write(ctx, func(b *bstore.Tx) error { return d.fill(b, name, n) })
-	return errors.Join(err, db.Close())
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := atomicfile.SyncDir(temp); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, d.accountDir(name)); err != nil {
+		return fmt.Errorf("%w: its data is still there: %w", ErrAccountExists, err)
+	}
+	return atomicfile.SyncDir(d.accountDir(""))
 }
 
 // fill writes the first rows of an account.

@@ -38,7 +38,10 @@ func (r *replay) loadAside(ctx context.Context) error {
 		}
 		r.d.journal.Floor(k.seq)
 		a, err := r.account(ctx, name)
-		if err != nil {
+		if errors.Is(err, errDamaged) {
+			r.aside[asideKey{k.accountID, k.seq}] = true
+			continue
+		} else if err != nil {
 			return err
 		}
 		if a == nil || a.id != k.accountID {

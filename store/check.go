@@ -47,8 +47,11 @@ func (d *Dir) Check(ctx context.Context, content bool) ([]Problem, error) {
 		a, err := d.Account(ctx, name)
 		if errors.Is(err, ErrNoAccount) {
 			continue
+		} else if ctx.Err() != nil || errors.Is(err, ErrClosed) {
+			return problems, err
 		} else if err != nil {
-			return nil, err
+			problems = append(problems, Problem{name, fmt.Sprintf("can't be opened: %v", err), "nobody can read or get its mail", "restore the account from a backup"})
+			continue
 		}
 		found, err := a.Check(ctx, content)
 		problems = append(problems, found...)

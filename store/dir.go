@@ -136,6 +136,7 @@ type Dir struct {
 	mu       sync.Mutex
 	accounts map[string]*Account // Open, by name.
 	opening  map[string]chan struct{}
+	damaged  map[string]error // Accounts that could not be opened at start and have deliveries aside.
 	useCount int64
 	closed   bool
 }
@@ -147,7 +148,7 @@ func Open(ctx context.Context, opts Options) (*Dir, error) {
 	d := &Dir{
 		opts: opts, log: opts.Log, faults: opts.Faults,
 		slots: make(chan struct{}, applySlots), stop: make(chan struct{}), clean: make(chan struct{}, 1),
-		accounts: map[string]*Account{}, opening: map[string]chan struct{}{},
+		accounts: map[string]*Account{}, opening: map[string]chan struct{}{}, damaged: map[string]error{},
 	}
 	if d.opts.Rand == nil {
 		d.opts.Rand = rand.Reader
@@ -171,6 +172,9 @@ func Open(ctx context.Context, opts Options) (*Dir, error) {
 	}
 	if err := removeStale(filepath.Join(opts.Dir, "tmp"), time.Now().Add(-tempAgeMax)); err != nil {
 		return nil, fmt.Errorf("removing old temporary files: %w", err)
+	}
+	if err := d.removeHalfMade(); err != nil {
+		return nil, fmt.Errorf("removing accounts that were not made to the end: %w", err)
 	}
 	if err := errors.Join(d.openFS(), d.openJournal(ctx)); err != nil {
 		return nil, errors.Join(err, d.Close())
@@ -265,6 +269,10 @@ func (d *Dir) Account(ctx context.Context, name string) (*Account, error) {
 			d.mu.Unlock()
 			return nil, ErrClosed
 		}
+		if err := d.damaged[name]; err != nil {
+			d.mu.Unlock()
+			return nil, err
+		}
 		if a, ok := d.accounts[name]; ok {
 			defer d.mu.Unlock()
 			if a.removing {
@@ -348,6 +356,15 @@ func (d *Dir) idleAccounts() []*Account {
 		}
 	}
 	return idle
+}
+
+// removeHalfMade removes accounts that a crash left before they were complete.
+func (d *Dir) removeHalfMade() error {
+	left, err := filepath.Glob(filepath.Join(d.accountDir(""), newAccountPrefix+"*"))
+	for _, path := range left {
+		err = errors.Join(err, os.RemoveAll(path))
+	}
+	return err
 }
 
 // removeStale removes what is in dir and older than before.

@@ -100,17 +100,35 @@ func (r *replay) close() {
 	}
 }
 
-// account returns an open account by name, nil if there is none.
+// errDamaged means that an account is there and can't be opened.
+var errDamaged = errors.New("store: account can't be opened")
+
+// account returns an open account by name, nil if there is none. One that can't
+// be opened is errDamaged: it must not keep the others from their mail.
 func (r *replay) account(ctx context.Context, name string) (*Account, error) {
 	if a, ok := r.accounts[name]; ok {
 		return a, nil
 	}
 	a, err := r.d.Account(ctx, name)
-	if err != nil && !errors.Is(err, ErrNoAccount) {
+	switch {
+	case err == nil, errors.Is(err, ErrNoAccount):
+		r.accounts[name] = a
+		return a, nil
+	case ctx.Err() != nil || r.d.opts.only != "":
 		return nil, fmt.Errorf("opening account %q for replay: %w", name, err)
+	case !errors.Is(err, errDamaged):
+		r.d.log.Error("account can't be opened, its deliveries are put aside until the next start", "account", name, "err", err)
+		r.d.setDamaged(name, err)
 	}
-	r.accounts[name] = a
-	return a, nil
+	return nil, errDamaged
+}
+
+// setDamaged makes Account fail for an account with records that it can't take.
+// If it were opened later, it would go on after them.
+func (d *Dir) setDamaged(name string, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.damaged[name] = fmt.Errorf("%w: %q, when the server started: %w", errDamaged, name, err)
 }
 
 // visit deals with one record of the journal. Its accounts either verify what
@@ -156,10 +174,15 @@ func (r *replay) visitAccount(ctx context.Context, e *journal.Entry, rec *record
 		}
 	}
 	a, err := r.account(ctx, name)
-	if err != nil {
+	switch {
+	case errors.Is(err, errDamaged):
+		if r.aside[asideKey{id, e.Seq}] {
+			return false, nil
+		}
+		return false, r.d.keepRecord(asideDir, kept{e.Seq, id, it.lastID(), e.Data, r.d.entryFile(e)})
+	case err != nil:
 		return false, err
-	}
-	if a == nil || a.id != id {
+	case a == nil || a.id != id:
 		return false, r.d.strayRecord(e, id, name)
 	}
 	a.raiseID(it.lastID())
