@@ -1,6 +1,7 @@
 package imapserver
 
 import (
+	"bufio"
 	"io"
 	"strings"
 	"testing"
@@ -28,13 +29,28 @@ func FuzzSession(f *testing.F) {
 		if err := nc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		got := make(chan string)
+		got, answered := make(chan string), make(chan struct{})
 		go func() {
-			all, _ := io.ReadAll(nc) // It ends with an error, of the closed pipe.
-			got <- string(all)
+			var all strings.Builder
+			for r := bufio.NewReader(nc); ; {
+				line, err := r.ReadString('\n')
+				all.WriteString(line)
+				if strings.HasPrefix(line, "s OK ") && strings.Count(all.String(), "\ns OK ") == 1 {
+					close(answered)
+				}
+				if err != nil { // It ends with one, of the closed pipe.
+					break
+				}
+			}
+			got <- all.String()
 		}()
 		// The server may end the session before it has read all.
 		_, _ = io.WriteString(nc, "s SELECT INBOX\r\n"+text+"\r\nx LOGOUT\r\n")
+		select {
+		case <-answered:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%q: no answer to SELECT", text)
+		}
 		done := time.AfterFunc(100*time.Millisecond, func() { _ = nc.Close() })
 		all := <-got
 		done.Stop()
