@@ -12,13 +12,20 @@ import (
 	"github.com/mjl-/mox/message"
 )
 
+// corpusSize is the number of messages of both corpora.
+const corpusSize = 65
+
 // corpus returns the messages of published MIME corpora, by name. They are not
 // part of the repository; the test is skipped where they are absent.
 func corpus(t *testing.T) map[string][]byte {
 	t.Helper()
+	const dir = "../../shared/testdata"
+	if _, err := os.Stat(dir); err != nil {
+		t.Skip("skipped: no ../shared/testdata")
+	}
 	files := map[string][]byte{}
 	for _, pattern := range []string{"mime-mail-parser/*/*.eml", "mime-mail-parser/*/*/*.eml", "mime-mime4j/*.msg", "mime-mime4j/*/*.msg"} {
-		names, err := filepath.Glob("../../shared/testdata/" + pattern)
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,11 +34,11 @@ func corpus(t *testing.T) map[string][]byte {
 			if err != nil {
 				t.Fatal(err)
 			}
-			files[filepath.Base(name)] = data
+			files[strings.ReplaceAll(strings.TrimPrefix(filepath.ToSlash(name), dir+"/"), "/", "-")] = data
 		}
 	}
-	if len(files) == 0 {
-		t.Skip("no MIME corpora here")
+	if len(files) != corpusSize {
+		t.Fatalf("%d messages, want %d", len(files), corpusSize)
 	}
 	return files
 }

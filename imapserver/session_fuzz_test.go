@@ -18,6 +18,7 @@ func FuzzSession(f *testing.F) {
 	f.Add("a ENABLE IMAP4rev2\r\nb SELECT Archive\r\nc CLOSE\r\nd UID SEARCH RETURN (SAVE ALL) $\r\n")
 	f.Add("a LOGOUT\r\n")
 	f.Add("\x00{1000+}\r\n")
+	f.Add("UBSCRIbD) \"\"I{10}\r\n")
 	e := newEnv(f, map[string]string{"inbox": "3"})
 	e.start()
 	f.Cleanup(e.stop)
