@@ -177,3 +177,6 @@ func (d IPDomain) String() string {
 	}
 	return d.Domain.String()
 }
+
+// Absolute returns the name as a Resolver takes it: in A-labels, with a dot at the end.
+func (d Domain) Absolute() string { return d.ASCII + "." }

@@ -38,6 +38,19 @@ type Server interface {
 	Next(resp []byte) (challenge []byte, done bool, err error)
 }
 
+// Client is the client's side of one exchange.
+type Client interface {
+	// Name returns the registered name of the mechanism.
+	Name() string
+
+	// Next takes the server's challenge, nil at the beginning, and returns the
+	// response to it; a nil response means there is none to send yet. When done the
+	// client has nothing more to say, and has checked what the server had to prove:
+	// the caller must feed it data that comes with the outcome too, and must not
+	// take the login for good before done.
+	Next(challenge []byte) (resp []byte, done bool, err error)
+}
+
 // PlainServer is the server's side of PLAIN, RFC 4616. Its fields are set when
 // Next is done. They are as the client sent them: preparing them for comparison
 // is up to package auth.

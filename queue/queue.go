@@ -1,0 +1,314 @@
+// Package queue keeps messages that wait to go out: one row for each recipient,
+// one file for the content of all recipients of a message.
+//
+// It decides when something is due and for whom (schedule.go), and keeps what
+// became of each attempt. Sending is done by package delivery.
+package queue
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/smtp"
+)
+
+var (
+	// ErrClosed means the queue is being closed.
+	ErrClosed = errors.New("queue: closed")
+
+	// ErrNoMessage means there is no such message, or no more.
+	ErrNoMessage = errors.New("queue: no such message")
+
+	// ErrDiskFull means there is no room for the message now. The sender should
+	// try again later: 452 4.3.1.
+	ErrDiskFull = errors.New("queue: not enough disk space")
+
+	errNotBuilt = errors.New("queue: not built yet")
+)
+
+// State is where a message stands.
+type State string
+
+// The states.
+const (
+	Waiting    State = "waiting"    // For NextAttempt.
+	Held       State = "held"       // Until somebody releases it.
+	Delivering State = "delivering" // Leased to a delivery of this process.
+	Retired    State = "retired"    // Delivered, failed or dropped.
+)
+
+// Message is a message for one recipient.
+type Message struct {
+	ID        int64
+	ContentID int64  // The same for all recipients of a message.
+	Key       string // Random, for hand-overs (journal.md, rule 18). Never reused.
+	State     State
+
+	Queued      time.Time
+	NextAttempt time.Time // While waiting or held. During an attempt, when the next would be if the process died.
+	LastAttempt time.Time
+	LeaseUntil  time.Time // While delivering.
+	DelayTold   bool      // The sender was told of the delay.
+
+	Account   string // Of the sender. Empty: none of ours, as for a notification to somebody else.
+	MailFrom  string // smtp.Path.String(), empty for the null sender.
+	Rcpt      string // Likewise.
+	Domain    string // Of Rcpt: A-labels without final dot, or an address literal.
+	MessageID string // With angle brackets, empty if there is none.
+	Subject   string // Decoded, cut, for lists.
+
+	SMTPUTF8 bool
+	EightBit bool
+	Size     int64  // Of Prefix and content together.
+	Prefix   []byte // Header fields in front of the content, for this recipient.
+
+	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither. Not acted on yet.
+	Transport  string
+	EnvelopeID string // ENVID of RFC 3461, not taken yet.
+
+	Attempts  int64
+	Results   []Result // Of the last ResultsMax attempts, the newest last.
+	DialedIP  string   // Last address tried, so that the next attempt begins with another.
+	Outcome   Outcome  // When retired.
+	RetiredAt time.Time
+}
+
+// ResultsMax bounds the results kept of a message.
+const ResultsMax = 20
+
+// Result is what came of one attempt.
+type Result struct {
+	Start     time.Time
+	Took      time.Duration
+	OK        bool
+	Code      int64  // SMTP reply code, 0 if there was none.
+	Enhanced  string // Enhanced status code, as "4.4.1".
+	Error     string // For people, with the remote's reply if there was one.
+	RemoteMTA string // Host name of it, empty if none was reached.
+	RemoteIP  string
+	Permanent bool
+}
+
+// Outcome is how a message left the queue.
+type Outcome string
+
+// The outcomes.
+const (
+	Delivered Outcome = "delivered"
+	Failed    Outcome = "failed"
+	Dropped   Outcome = "dropped" // By an administrator, without notification.
+)
+
+// Path returns the parsed form of a path in a row, the zero value for the null path.
+func Path(s string) (smtp.Path, error) { return smtp.Path{}, errNotBuilt }
+
+// Options is what a queue needs. Fields are required unless said otherwise.
+type Options struct {
+	Dir    string // <data>/queue, made if it is not there. Contents are below it.
+	Log    *slog.Logger
+	Faults *fault.Set // Nil: none.
+	Rand   io.Reader  // For keys and file names.
+
+	// Schedule says when there is another attempt.
+	Schedule Schedule
+
+	// Local tells whether a domain (Message.Domain) is ours: its messages are
+	// handed over and not sent. Asked each time a message gets its turn.
+	Local func(domain string) bool
+
+	// DeliveriesMax bounds remote deliveries at a time, DestinationMax those to one
+	// domain, LocalMax hand-overs at a time. Zero: 100, 5, 50.
+	DeliveriesMax, DestinationMax, LocalMax int
+
+	// KeepRetired is how long retired messages stay as rows, without content. Zero:
+	// they are removed at once.
+	KeepRetired func(account string) time.Duration // Nil: zero for all.
+
+	// DiskFree returns the bytes free for contents. Nil: asks the system.
+	DiskFree func() (int64, error)
+
+	// Observe is told what is worth counting. Nil: nobody is.
+	Observe func(Event)
+}
+
+// Event is something worth counting.
+type Event struct {
+	Kind    string // "added", "delivered", "failed", "delayed", "dropped", "retired".
+	Account string
+}
+
+// DB is an open queue. It is safe for concurrent use.
+type DB struct{}
+
+// Open opens the queue in opts.Dir. Messages that were being delivered when the
+// process died wait for their next attempt; contents without rows are removed.
+func Open(ctx context.Context, opts Options) (*DB, error) { return nil, errNotBuilt }
+
+// Close waits for running calls; Next returns ErrClosed.
+func (db *DB) Close() error { return errNotBuilt }
+
+// New is a message to be queued.
+type New struct {
+	Account            string
+	MailFrom           smtp.Path
+	SMTPUTF8           bool
+	EightBit           bool
+	Content            *Content
+	MessageID, Subject string
+	RequireTLS         *bool
+	NotBefore          time.Time // FUTURERELEASE; zero: at once.
+	Hold               bool      // State Held, until Release.
+	To                 []NewRcpt
+}
+
+// NewRcpt is one recipient of a New.
+type NewRcpt struct {
+	Path   smtp.Path
+	Prefix []byte
+}
+
+// Content is the content of a message on its way into the queue. Who makes one
+// hands it to Add, or Discards it.
+type Content struct{}
+
+// NewContent writes what r has, size bytes, to a file of the queue. It need not
+// be on disk before Add returns.
+func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content, error) {
+	return nil, errNotBuilt
+}
+
+// Discard removes a content that was not added. It does nothing after Add.
+func (c *Content) Discard() error { return errNotBuilt }
+
+// CheckRoom returns ErrDiskFull unless size more bytes can be queued.
+func (db *DB) CheckRoom(size int64) error { return errNotBuilt }
+
+// Add queues a message for all its recipients, or for none. When it returns nil
+// the message is on disk. Several that call it at once share a commit.
+func (db *DB) Add(ctx context.Context, n New) ([]Message, error) { return nil, errNotBuilt }
+
+// Release makes held messages wait for their attempt.
+func (db *DB) Release(ctx context.Context, ids []int64) error { return errNotBuilt }
+
+// Work is what is to be delivered in one go: all due messages of one content to
+// one domain, with the same settings.
+type Work struct {
+	Local    bool      // To be handed over.
+	Messages []Message // At least one. Attempts counts this one already.
+	File     string    // Path of the content, valid until Finish.
+	Size     int64     // Of the content.
+	Fail     string    // Not empty: make no attempt, fail for this reason.
+}
+
+// Next waits until something is due and within limits, leases it, and returns
+// it. For remote work the attempt is on disk already: a crash counts as an
+// attempt. It returns ErrClosed after Close, or the error of ctx.
+func (db *DB) Next(ctx context.Context) (*Work, error) { return nil, errNotBuilt }
+
+// Report is what came of Work for one of its messages.
+type Report struct {
+	ID     int64
+	Result Result
+
+	// Retry says that another attempt is to be made at Next. Otherwise the message
+	// is retired, as delivered if Result.OK and as failed if not.
+	Retry     bool
+	Next      time.Time
+	DelayTold bool // The sender was told of the delay now.
+	DialedIP  string
+
+	// Handed are the keys given to accounts for it. They are kept, also over a
+	// crash, until Confirmed.
+	Handed []Handed
+}
+
+// Handed is a key that an account has for a message.
+type Handed struct{ Account, Key string }
+
+// Finish records what came of Work, for all its messages, and ends the lease. It
+// is on disk when Finish returns.
+func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error { return errNotBuilt }
+
+// Unconfirmed returns keys of retired messages that accounts still keep, at most n.
+func (db *DB) Unconfirmed(ctx context.Context, n int) ([]Handed, error) { return nil, errNotBuilt }
+
+// Confirmed forgets keys that accounts have forgotten.
+func (db *DB) Confirmed(ctx context.Context, keys []Handed) error { return errNotBuilt }
+
+// Get returns a message, or ErrNoMessage.
+func (db *DB) Get(ctx context.Context, id int64) (Message, error) { return Message{}, errNotBuilt }
+
+// OpenContent opens the content of a message: prefix and file. ErrNoMessage also
+// if it is retired.
+func (db *DB) OpenContent(ctx context.Context, id int64) (io.ReadCloser, error) {
+	return nil, errNotBuilt
+}
+
+// Filter selects messages; fields that are set must all match.
+type Filter struct {
+	IDs                    []int64
+	Account                string
+	From, To               string // An address, or "@domain" for all of a domain. For From, "<>" is the null sender.
+	State                  State  // Empty: all but retired.
+	Submitted, NextAttempt TimeFilter
+	Transport              *string
+	Max                    int // Zero: no maximum.
+}
+
+// TimeFilter selects by a time: before (if Before) or after At. The zero value
+// selects all.
+type TimeFilter struct {
+	At     time.Time
+	Before bool
+}
+
+// Sort is the order of a list.
+type Sort struct {
+	By   string // "nextattempt" (also if empty) or "queued".
+	Desc bool
+}
+
+// List returns messages without their prefixes.
+func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
+	return nil, errNotBuilt
+}
+
+// Reschedule changes the next attempt of messages that are not being delivered,
+// and returns those it changed.
+func (db *DB) Reschedule(ctx context.Context, f Filter, next func(Message) time.Time) ([]Message, error) {
+	return nil, errNotBuilt
+}
+
+// Drop retires messages without telling anybody, and returns those it did.
+// Messages that are being delivered are retired when that ends, if it does not
+// deliver them.
+func (db *DB) Drop(ctx context.Context, f Filter) ([]Message, error) { return nil, errNotBuilt }
+
+// FailNow makes the next attempt of messages fail without a try, for reason, so
+// that their senders are told. It returns those it did. They come out of Next at
+// once as Work with Fail set.
+func (db *DB) FailNow(ctx context.Context, f Filter, reason string) ([]Message, error) {
+	return nil, errNotBuilt
+}
+
+// Stats is what the queue holds.
+type Stats struct {
+	Messages map[State]int64 // Not those retired.
+	Oldest   time.Time       // Queued time of the oldest, zero if empty.
+	Bytes    int64
+}
+
+// Stats returns counts that are kept, not counted.
+func (db *DB) Stats() Stats { return Stats{} }
+
+// Schedule says when attempts are made.
+type Schedule struct {
+	Waits       []time.Duration // After the first attempt, the second, ….
+	Every       time.Duration   // After the last of Waits.
+	GiveUpAfter time.Duration   // Since it was queued. No attempt is made later.
+	NoticeAfter time.Duration   // Since it was queued: then the sender is told of the delay, after an attempt that failed. Zero: never.
+}
