@@ -19,6 +19,11 @@ wanted=(
 	'losetup   util-linux  loop devices for power-cut tests'
 	'mount     mount       mounting them'
 	'strace    strace      counting fdatasync calls'
+	'ip        iproute2    network namespaces for servers that talk to each other'
+	'postfix   postfix     another mail server, as next and as previous hop'
+	'nsd       nsd         an authoritative DNS server'
+	'msmtp     msmtp       submits mail, as scripts do'
+	's-nail    s-nail      submits and reads mail'
 )
 
 missing=()
@@ -46,5 +51,23 @@ if ((EUID != 0)); then
 	sudo=(sudo -n)
 fi
 export DEBIAN_FRONTEND=noninteractive
+
+# Debian starts a service when its package is installed, and at each boot, unless
+# policy-rc.d says no. Tests run servers themselves, with files and ports of
+# their own; one that was here before is left alone.
+policy=/usr/sbin/policy-rc.d
+if [[ ! -e $policy ]]; then
+	trap '"${sudo[@]}" rm -f "$policy"' EXIT
+	printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+	"${sudo[@]}" chmod 755 "$policy"
+fi
+echo 'postfix postfix/main_mailer_type select No configuration' | "${sudo[@]}" debconf-set-selections
 "${sudo[@]}" apt-get -q update
 "${sudo[@]}" apt-get -q install -y --no-install-recommends "${missing[@]}"
+if [[ -d /run/systemd/system ]]; then
+	for package in "${missing[@]}"; do
+		case $package in
+		postfix | nsd) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		esac
+	done
+fi
