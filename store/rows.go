@@ -11,7 +11,7 @@ const schemaVersion = 1
 var rowTypes = []any{
 	accountRow{}, Mailbox{}, MailboxGone{}, Subscription{},
 	Message{}, Email{}, Structure{}, Expunged{}, Erase{},
-	Handover{}, Credential{}, Reputation{}, Training{},
+	Handover{}, Credential{}, Reputation{}, Training{}, SentTo{}, SentHour{},
 }
 
 // accountRow is the only one of its type, changed in every commit.
@@ -174,6 +174,7 @@ type Credential struct {
 	Argon2id Argon2id
 	SCRAM1   SCRAM
 	SCRAM256 SCRAM
+	CRAMMD5  []byte // As package sasl makes it; only if the configuration asks for it.
 	Created  time.Time
 	LastUsed time.Time
 	Revoked  time.Time // Zero: valid.
