@@ -265,5 +265,14 @@ func (n *needle) inBytes(b []byte) bool {
 			b[i] = c | 0x20
 		}
 	}
-	return bytes.Contains(b, []byte(n.text))
+	if bytes.Contains(b, []byte(n.text)) {
+		return true
+	}
+	return hasASCIILower(b) && bytes.Contains(bytes.ToLower(b), []byte(n.text))
+}
+
+// hasASCIILower reports whether b has one of the two letters beyond ASCII whose
+// lower case is in it: the capital I with a dot, and the sign for Kelvin.
+func hasASCIILower(b []byte) bool {
+	return bytes.Contains(b, []byte("\u0130")) || bytes.Contains(b, []byte("\u212a"))
 }
