@@ -30,6 +30,11 @@ const (
 
 	// aliasMembersMax bounds the copies that one message to one address makes.
 	aliasMembersMax = 1000
+
+	// Defaults of MaxOutgoingMessagesPerDay and MaxFirstTimeRecipientsPerDay: more
+	// than a person sends, and not enough to be worth a stolen password.
+	maxOutgoingMessagesDefault    = 1000
+	maxFirstTimeRecipientsDefault = 200
 )
 
 // Check checks the two files together and returns the configuration they make,
@@ -217,6 +222,12 @@ func (c *checker) accounts() {
 		if len(a.LoginDisabled) > textMax || !isPrintable(a.LoginDisabled) {
 			c.bad(DynamicName, path+".LoginDisabled", "need at most %d printable ASCII characters", textMax)
 		}
+		if a.MaxOutgoingMessagesPerDay < 0 {
+			c.bad(DynamicName, path+".MaxOutgoingMessagesPerDay", "must not be negative")
+		}
+		if a.MaxFirstTimeRecipientsPerDay < 0 {
+			c.bad(DynamicName, path+".MaxFirstTimeRecipientsPerDay", "must not be negative")
+		}
 		for _, address := range slices.Sorted(maps.Keys(a.Destinations)) {
 			c.destination(name, path+".Destinations."+address, address, a.Destinations[address])
 		}
@@ -316,7 +327,7 @@ func (c *checker) alias(path, address string, a Alias) {
 	} else if _, ok := c.config.aliases[key]; ok {
 		c.bad(DynamicName, path, "alias is configured twice, in different spellings")
 	} else {
-		c.config.aliases[key] = alias{address, members, a.PostPublic}
+		c.config.aliases[key] = alias{address, members, a.PostPublic, a.AllowMsgFrom}
 	}
 }
 

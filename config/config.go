@@ -41,10 +41,12 @@ type Service string
 
 // The services. The names are used in logs and metrics.
 const (
-	ServiceSMTP    Service = "smtp"
-	ServiceIMAP    Service = "imap"
-	ServiceIMAPS   Service = "imaps"
-	ServiceMetrics Service = "metrics"
+	ServiceSMTP        Service = "smtp"
+	ServiceSubmission  Service = "submission"
+	ServiceSubmissions Service = "submissions"
+	ServiceIMAP        Service = "imap"
+	ServiceIMAPS       Service = "imaps"
+	ServiceMetrics     Service = "metrics"
 )
 
 // Endpoint is an address to listen on.
@@ -55,12 +57,12 @@ type Endpoint struct {
 	Hostname dns.Domain // For greetings and the like.
 
 	// TLS is what mox.conf has for the listener, nil if it has nothing. For
-	// ServiceIMAPS it is set and connections begin with it; for the others it is
-	// for STARTTLS.
+	// ServiceIMAPS and ServiceSubmissions it is set and connections begin with it;
+	// for the others it is for STARTTLS.
 	TLS *TLSFiles
 
-	MaxMessageSize   int64 // ServiceSMTP: in bytes.
-	PlainLogins      bool  // ServiceIMAP: passwords are taken without TLS.
+	MaxMessageSize   int64 // ServiceSMTP, ServiceSubmission, ServiceSubmissions: in bytes.
+	PlainLogins      bool  // ServiceIMAP, ServiceSubmission: passwords are taken without TLS.
 	StartTLSDisabled bool  // ServiceSMTP: NoSTARTTLS.
 }
 
@@ -102,6 +104,21 @@ func (c *Config) QuotaSize(account string) int64 {
 		quota = c.Static.QuotaMessageSize
 	}
 	return max(0, quota)
+}
+
+// MaxOutgoing returns how many messages an account may send in 24 hours, where a
+// message to several recipients counts for each of them, and how many of them may
+// go to addresses it has never sent to.
+func (c *Config) MaxOutgoing(account string) (messages, firstTime int64) {
+	a := c.Dynamic.Accounts[account]
+	messages, firstTime = a.MaxOutgoingMessagesPerDay, a.MaxFirstTimeRecipientsPerDay
+	if messages == 0 {
+		messages = maxOutgoingMessagesDefault
+	}
+	if firstTime == 0 {
+		firstTime = maxFirstTimeRecipientsDefault
+	}
+	return messages, firstTime
 }
 
 // LoginDisabled returns the reason why nobody can log in to an account, empty if

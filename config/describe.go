@@ -21,6 +21,7 @@ func DescribeStatic() ([]byte, error) {
 				IPs:         []string{"127.0.0.1", "::1"},
 				Hostname:    "localhost",
 				SMTP:        SMTP{Enabled: true, Port: 1025, NoSTARTTLS: true},
+				Submission:  Submission{Enabled: true, Port: 587, NoRequireSTARTTLS: true},
 				IMAP:        IMAP{Enabled: true, Port: 143, NoRequireSTARTTLS: true},
 				MetricsHTTP: MetricsHTTP{Enabled: true, Port: 8010},
 			},
@@ -32,6 +33,7 @@ func DescribeStatic() ([]byte, error) {
 				},
 				SMTPMaxMessageSize: maxMessageSizeDefault,
 				SMTP:               SMTP{Enabled: true, Port: 25},
+				Submissions:        Submissions{Enabled: true, Port: 465},
 				IMAPS:              IMAPS{Enabled: true, Port: 993},
 			},
 		},
@@ -53,7 +55,7 @@ func DescribeDynamic() ([]byte, error) {
 				Description:                "The family's domain",
 				LocalpartCatchallSeparator: "+",
 				Aliases: map[string]Alias{
-					"family": {Addresses: []string{"anna@example.org", "admin@example.org"}, PostPublic: true},
+					"family": {Addresses: []string{"anna@example.org", "admin@example.org"}, PostPublic: true, AllowMsgFrom: true},
 				},
 			},
 			"example.net": {
@@ -71,7 +73,9 @@ func DescribeDynamic() ([]byte, error) {
 					"admin@example.org": {},
 					"@example.org":      {Mailbox: "Catchall"},
 				},
-				QuotaMessageSize: -1,
+				QuotaMessageSize:             -1,
+				MaxOutgoingMessagesPerDay:    maxOutgoingMessagesDefault,
+				MaxFirstTimeRecipientsPerDay: maxFirstTimeRecipientsDefault,
 			},
 			"anna": {
 				LoginDisabled: "on leave until spring",

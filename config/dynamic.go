@@ -19,18 +19,21 @@ type Domain struct {
 
 // Alias is an address that stands for several others.
 type Alias struct {
-	Addresses  []string `sconf-doc:"Addresses that get a copy. They must be addresses of accounts here, and not aliases."`
-	PostPublic bool     `sconf:"optional" sconf-doc:"Take mail from anyone. If false, only from an address that is one of the above."`
+	Addresses    []string `sconf-doc:"Addresses that get a copy. They must be addresses of accounts here, and not aliases."`
+	PostPublic   bool     `sconf:"optional" sconf-doc:"Take mail from anyone. If false, only from an address that is one of the above."`
+	AllowMsgFrom bool     `sconf:"optional" sconf-doc:"Let accounts with one of the above addresses send mail from the alias, as they can from their own addresses."`
 }
 
 // Account is a user, or several people that share mailboxes.
 type Account struct {
-	LoginDisabled    string                 `sconf:"optional" sconf-doc:"If not empty, nobody can log in, and this text tells why. Mail is still accepted. At most 256 printable ASCII characters."`
-	Domain           string                 `sconf-doc:"Domain of the account, one of those above."`
-	Description      string                 `sconf:"optional" sconf-doc:"For people who read this file."`
-	FullName         string                 `sconf:"optional" sconf-doc:"Name of the user."`
-	Destinations     map[string]Destination `sconf:"optional" sconf-doc:"Addresses of the account, and what happens with mail for each. An address is of one account only, has no catchall separator, and is given as user@domain. With @domain alone it is the catchall address, for which mail for all other addresses of the domain is accepted. A value of nil is enough for most."`
-	QuotaMessageSize int64                  `sconf:"optional" sconf-doc:"Limit in bytes for all messages of the account together, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
+	LoginDisabled                string                 `sconf:"optional" sconf-doc:"If not empty, nobody can log in, and this text tells why. Mail is still accepted. At most 256 printable ASCII characters."`
+	Domain                       string                 `sconf-doc:"Domain of the account, one of those above."`
+	Description                  string                 `sconf:"optional" sconf-doc:"For people who read this file."`
+	FullName                     string                 `sconf:"optional" sconf-doc:"Name of the user."`
+	Destinations                 map[string]Destination `sconf:"optional" sconf-doc:"Addresses of the account, and what happens with mail for each. An address is of one account only, has no catchall separator, and is given as user@domain. With @domain alone it is the catchall address, for which mail for all other addresses of the domain is accepted. A value of nil is enough for most."`
+	QuotaMessageSize             int64                  `sconf:"optional" sconf-doc:"Limit in bytes for all messages of the account together, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
+	MaxOutgoingMessagesPerDay    int64                  `sconf:"optional" sconf-doc:"Limit for messages that the account sends in 24 hours. A message to several recipients counts for each of them. It bounds the harm that somebody can do who got hold of the password. If zero, 1000."`
+	MaxFirstTimeRecipientsPerDay int64                  `sconf:"optional" sconf-doc:"Limit for recipients that the account has never sent to before, in 24 hours. If zero, 200."`
 }
 
 // Destination says what happens with mail for an address.

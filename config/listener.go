@@ -47,7 +47,10 @@ func (c *checker) listeners() {
 
 // section returns the name of a service in mox.conf.
 func (s Service) section() string {
-	return map[Service]string{ServiceSMTP: "SMTP", ServiceIMAP: "IMAP", ServiceIMAPS: "IMAPS", ServiceMetrics: "MetricsHTTP"}[s]
+	return map[Service]string{
+		ServiceSMTP: "SMTP", ServiceSubmission: "Submission", ServiceSubmissions: "Submissions",
+		ServiceIMAP: "IMAP", ServiceIMAPS: "IMAPS", ServiceMetrics: "MetricsHTTP",
+	}[s]
 }
 
 // listener checks one listener and returns what it has to listen on.
@@ -89,6 +92,9 @@ func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint)
 	}
 	smtp := Endpoint{Service: ServiceSMTP, MaxMessageSize: size, StartTLSDisabled: l.SMTP.NoSTARTTLS}
 	add(l.SMTP.Enabled, smtp, l.SMTP.Port, 25)
+	submission := Endpoint{Service: ServiceSubmission, MaxMessageSize: size, PlainLogins: l.Submission.NoRequireSTARTTLS}
+	add(l.Submission.Enabled, submission, l.Submission.Port, 587)
+	add(l.Submissions.Enabled, Endpoint{Service: ServiceSubmissions, MaxMessageSize: size}, l.Submissions.Port, 465)
 	add(l.IMAP.Enabled, Endpoint{Service: ServiceIMAP, PlainLogins: l.IMAP.NoRequireSTARTTLS}, l.IMAP.Port, 143)
 	add(l.IMAPS.Enabled, Endpoint{Service: ServiceIMAPS}, l.IMAPS.Port, 993)
 	add(l.MetricsHTTP.Enabled, Endpoint{Service: ServiceMetrics}, l.MetricsHTTP.Port, 8010)
@@ -118,6 +124,12 @@ func (c *checker) needTLS(path string, l Listener) {
 	var need []string
 	if l.SMTP.Enabled && !l.SMTP.NoSTARTTLS {
 		need = append(need, "SMTP without NoSTARTTLS")
+	}
+	if l.Submission.Enabled && !l.Submission.NoRequireSTARTTLS {
+		need = append(need, "Submission without NoRequireSTARTTLS")
+	}
+	if l.Submissions.Enabled {
+		need = append(need, "Submissions")
 	}
 	if l.IMAP.Enabled && !l.IMAP.NoRequireSTARTTLS {
 		need = append(need, "IMAP without NoRequireSTARTTLS")

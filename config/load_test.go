@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
 	"reflect"
 	"strings"
@@ -107,8 +108,8 @@ func TestProblems(t *testing.T) {
 		// The form of the files.
 		{"an unknown setting", "LogLevel: info\n", "LogLevel: info\nLogLevels: info\n", "mox.conf:3: LogLevels: unknown setting"},
 		{"a setting of a later version", "Postmaster:\n", "Transports:\n\trelay:\n\t\tSMTP:\n\t\t\tHost: a.example\nPostmaster:\n", "mox.conf:21: Transports: unknown setting"},
-		{"unknown settings at several depths", "\t\tSMTP:\n\t\t\tEnabled: true\n", "\t\tSMTP:\n\t\t\tEnabled: true\n\t\t\tDNSBLs:\n\t\t\t\t- a.example\n\t\tSubmission:\n\t\t\tEnabled: true\n",
-			"mox.conf:17: Listeners.public.SMTP.DNSBLs: unknown setting\nmox.conf:19: Listeners.public.Submission: unknown setting"},
+		{"unknown settings at several depths", "\t\tSMTP:\n\t\t\tEnabled: true\n", "\t\tSMTP:\n\t\t\tEnabled: true\n\t\t\tDNSBLs:\n\t\t\t\t- a.example\n\t\tWebserverHTTP:\n\t\t\tEnabled: true\n",
+			"mox.conf:17: Listeners.public.SMTP.DNSBLs: unknown setting\nmox.conf:19: Listeners.public.WebserverHTTP: unknown setting"},
 		{"an unknown setting in a list", "\t\t\t\t\tKeyFile: mx.key\n", "\t\t\t\t\tKeyFile: mx.key\n\t\t\t\t\tX: 1\n", "mox.conf:15: Listeners.public.TLS.KeyCerts[0].X: unknown setting"},
 		{"an unknown setting and a wrong value", "LogLevel: info\n", "LogLevel: loud\nX: 1\n",
 			"mox.conf:2: LogLevel: unknown level \"loud\", need one of: error warn info debug trace traceauth tracedata\nmox.conf:3: X: unknown setting"},
@@ -136,8 +137,13 @@ func TestProblems(t *testing.T) {
 			"mox.conf:17: Listeners.public.IMAPS: address 127.0.0.1:1993 is used by Listeners.public.IMAPS already"},
 		{"a port too large", "Port: 1993", "Port: 65536", "mox.conf:19: Listeners.public.IMAPS.Port: port 65536 is not 0 to 65535"},
 		{"a message too large", "\t\tSMTP:\n", "\t\tSMTPMaxMessageSize: 2147483649\n\t\tSMTP:\n", "mox.conf:15: Listeners.public.SMTPMaxMessageSize: need 0 to 2147483648"},
-		{"no TLS section", "\t\tTLS:\n\t\t\tKeyCerts:\n\t\t\t\t-\n\t\t\t\t\tCertFile: mx.crt\n\t\t\t\t\tKeyFile: mx.key\n", "\t\tIMAP:\n\t\t\tEnabled: true\n",
-			"mox.conf:5: Listeners.public: a TLS section is needed for: SMTP without NoSTARTTLS, IMAP without NoRequireSTARTTLS, IMAPS"},
+		{"no TLS section", "\t\tTLS:\n\t\t\tKeyCerts:\n\t\t\t\t-\n\t\t\t\t\tCertFile: mx.crt\n\t\t\t\t\tKeyFile: mx.key\n", "\t\tSubmission:\n\t\t\tEnabled: true\n\t\tSubmissions:\n\t\t\tEnabled: true\n\t\tIMAP:\n\t\t\tEnabled: true\n",
+			"mox.conf:5: Listeners.public: a TLS section is needed for: SMTP without NoSTARTTLS, Submission without NoRequireSTARTTLS, Submissions, IMAP without NoRequireSTARTTLS, IMAPS"},
+		{"no TLS section, and none needed", "\t\tTLS:\n\t\t\tKeyCerts:\n\t\t\t\t-\n\t\t\t\t\tCertFile: mx.crt\n\t\t\t\t\tKeyFile: mx.key\n\t\tSMTP:\n\t\t\tEnabled: true\n\t\tIMAPS:\n\t\t\tEnabled: true\n\t\t\tPort: 1993\n",
+			"\t\tSubmission:\n\t\t\tEnabled: true\n\t\t\tNoRequireSTARTTLS: true\n", ""},
+		{"submission on a port that is used", "\t\tSMTP:\n", "\t\tSubmission:\n\t\t\tEnabled: true\n\t\t\tPort: 25\n\t\tSMTP:\n",
+			"mox.conf:15: Listeners.public.Submission: address 127.0.0.1:25 is used by Listeners.public.SMTP already\n" +
+				"mox.conf:15: Listeners.public.Submission: address [::1]:25 is used by Listeners.public.SMTP already"},
 		{"a wrong TLS version", "\t\tTLS:\n", "\t\tTLS:\n\t\t\tMinVersion: 1.2\n", `mox.conf:11: Listeners.public.TLS.MinVersion: "1.2" is not one of TLSv1.0, TLSv1.1, TLSv1.2, TLSv1.3`},
 
 		// domains.conf.
@@ -149,6 +155,8 @@ func TestProblems(t *testing.T) {
 		{"an account name that cannot be a directory", "\tanna:\n", "\t../anna:\n", `domains.conf:26: Accounts.../anna: account name "../anna": need a-z and 0-9, with dashes, dots and underscores inside, at most 64`},
 		{"an account in a domain that isn't here", "Domain: möwe.example", "Domain: a.example", `domains.conf:27: Accounts.anna.Domain: no domain "a.example"`},
 		{"a login text too long", "\t\tQuotaMessageSize: 1000\n", "\t\tLoginDisabled: " + strings.Repeat("x", 257) + "\n", "domains.conf:41: Accounts.anna.LoginDisabled: need at most 256 printable ASCII characters"},
+		{"limits below nothing", "\t\tQuotaMessageSize: 1000\n", "\t\tMaxOutgoingMessagesPerDay: -1\n\t\tMaxFirstTimeRecipientsPerDay: -1\n",
+			"domains.conf:41: Accounts.anna.MaxOutgoingMessagesPerDay: must not be negative\ndomains.conf:42: Accounts.anna.MaxFirstTimeRecipientsPerDay: must not be negative"},
 		{"an address of no domain here", "gone@example.org", "gone@a.example", `domains.conf:30: Accounts.anna.Destinations.gone@a.example: no domain "a.example"`},
 		{"not an address", "gone@example.org", "gone", "domains.conf:30: Accounts.anna.Destinations.gone: "},
 		{"an address with a separator", "gone@example.org", "go+ne@example.org", "domains.conf:30: Accounts.anna.Destinations.go+ne@example.org: address must not have a catchall separator of its domain"},
@@ -246,6 +254,40 @@ func TestQuotaSize(t *testing.T) {
 	}
 	if c.LoginDisabled("c") != "no" || c.LoginDisabled("a") != "" || c.LoginDisabled("none") != "" {
 		t.Error("LoginDisabled is not that of the account")
+	}
+}
+
+// TestSubmissionEndpoints checks what the two services for users listen on.
+func TestSubmissionEndpoints(t *testing.T) {
+	t.Parallel()
+	static := strings.Replace(testStatic, "\t\tSMTP:\n\t\t\tEnabled: true\n",
+		"\t\tSMTPMaxMessageSize: 1000\n\t\tSubmission:\n\t\t\tEnabled: true\n\t\t\tNoRequireSTARTTLS: true\n\t\tSubmissions:\n\t\t\tEnabled: true\n\t\t\tPort: 1465\n", 1)
+	c, err := Load([]byte(static), []byte(testDynamic), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range c.Endpoints {
+		got = append(got, fmt.Sprint(e.Service, " ", e.Addr, " ", e.MaxMessageSize, " ", e.PlainLogins, " ", e.TLS != nil))
+	}
+	want := []string{
+		"submission 127.0.0.1:587 1000 true true", "submission [::1]:587 1000 true true",
+		"submissions 127.0.0.1:1465 1000 false true", "submissions [::1]:1465 1000 false true",
+		"imaps 127.0.0.1:1993 0 false true", "imaps [::1]:1993 0 false true",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got endpoints %q, want %q", got, want)
+	}
+}
+
+func TestMaxOutgoing(t *testing.T) {
+	t.Parallel()
+	c := &Config{Dynamic: Dynamic{Accounts: map[string]Account{"a": {}, "b": {MaxOutgoingMessagesPerDay: 20}, "c": {MaxFirstTimeRecipientsPerDay: 3}}}}
+	for account, want := range map[string][2]int64{"a": {1000, 200}, "b": {20, 200}, "c": {1000, 3}} {
+		messages, firstTime := c.MaxOutgoing(account)
+		if got := [2]int64{messages, firstTime}; got != want {
+			t.Errorf("%s: got %d, want %d", account, got, want)
+		}
 	}
 }
 

@@ -22,6 +22,10 @@ var (
 	// ErrDomainDisabled means the domain takes no mail for now. The caller should
 	// have the sender try later.
 	ErrDomainDisabled = errors.New("domain is disabled")
+
+	// ErrSender means that an account may not send from an address. The caller
+	// should refuse it for good.
+	ErrSender = errors.New("not an address of the account")
 )
 
 // Target is where mail for an address goes.
@@ -39,9 +43,10 @@ type Target struct {
 
 	Refuse *smtp.Error // Mail is to be refused with this, nil if not.
 
-	Alias      bool
-	Members    []Target // Of an alias; each has an account.
-	PostPublic bool     // Of an alias: anyone may send to it, otherwise only members.
+	Alias        bool
+	Members      []Target // Of an alias; each has an account.
+	PostPublic   bool     // Of an alias: anyone may send to it, otherwise only members.
+	AllowMsgFrom bool     // Of an alias: accounts of members may send from it.
 }
 
 // IsMember tells whether an address is one of those an alias stands for.
@@ -63,9 +68,10 @@ type destination struct {
 }
 
 type alias struct {
-	address    string         // As configured.
-	members    []smtp.Address // In canonical form; each has a destination.
-	postPublic bool
+	address      string         // As configured.
+	members      []smtp.Address // In canonical form; each has a destination.
+	postPublic   bool
+	allowMsgFrom bool
 }
 
 // addressKey returns the key of an address in lookup tables. The localpart must
@@ -109,6 +115,17 @@ func (c *Config) Canonical(a smtp.Address) smtp.Address {
 	return a
 }
 
+// IsHost tells whether d is a name of the server itself. Of addresses there only
+// postmaster's exists, unless it is a domain with accounts too.
+func (c *Config) IsHost(d dns.Domain) bool { return c.hostnames[d] }
+
+// DeliversHere tells whether mail for a domain, in A-labels, stays on this
+// server. It is false for address literals.
+func (c *Config) DeliversHere(name string) bool {
+	d, err := dns.ParseDomain(name)
+	return err == nil && (c.IsLocal(d) || c.IsHost(d))
+}
+
 // IsLocal tells whether d is a domain with accounts, disabled or not.
 func (c *Config) IsLocal(d dns.Domain) bool {
 	_, ok := c.domains[d]
@@ -134,6 +151,12 @@ func (c *Config) Resolve(path smtp.Path) (Target, error) {
 	if d.disabled {
 		return Target{}, ErrDomainDisabled
 	}
+	return c.resolve(d, address)
+}
+
+// resolve is Resolve for an address of a domain, disabled or not.
+func (c *Config) resolve(d domain, address smtp.Address) (Target, error) {
+	postmaster := strings.EqualFold(string(address.Localpart), "postmaster")
 	address.Localpart = d.canonical(address.Localpart)
 	key := addressKey(address)
 	if dest, ok := c.destinations[key]; ok {
@@ -164,7 +187,7 @@ func (d destination) target(address smtp.Address) Target {
 }
 
 func (c *Config) aliasTarget(address smtp.Address, a alias) Target {
-	t := Target{Canonical: address, Alias: true, PostPublic: a.postPublic}
+	t := Target{Canonical: address, Alias: true, PostPublic: a.postPublic, AllowMsgFrom: a.allowMsgFrom}
 	for _, member := range a.members {
 		t.Members = append(t.Members, c.destinations[addressKey(member)].target(member))
 	}
@@ -186,4 +209,27 @@ func (c *Config) Login(address smtp.Address) (account string, canonical smtp.Add
 		}
 	}
 	return "", smtp.Address{}, ErrNoAddress
+}
+
+// MaySend returns nil if an account may send from an address: if mail to it comes
+// to the account, as to an address of its own in any spelling, with a separator,
+// or under its catchall. From an alias only if that is allowed to its members.
+// The error is ErrSender or, for an address that is fine otherwise,
+// ErrDomainDisabled.
+func (c *Config) MaySend(account string, address smtp.Address) error {
+	d, ok := c.domains[address.Domain]
+	if !ok {
+		return ErrSender
+	}
+	t, err := c.resolve(d, address)
+	is := func(t Target) bool { return t.Account == account }
+	switch {
+	case err != nil || !t.Alias && !is(t):
+		return ErrSender
+	case t.Alias && !(t.AllowMsgFrom && slices.ContainsFunc(t.Members, is)):
+		return ErrSender
+	case d.disabled:
+		return ErrDomainDisabled
+	}
+	return nil
 }

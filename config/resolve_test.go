@@ -156,6 +156,58 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+func TestMaySend(t *testing.T) {
+	t.Parallel()
+	dynamic := strings.Replace(testDynamic, "\t\t\tteam:\n", "\t\t\tteam:\n\t\t\t\tAllowMsgFrom: true\n", 1)
+	c, err := Load([]byte(testStatic), []byte(dynamic), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name    string
+		account string
+		address string
+		want    error
+	}{
+		{"an address of its own", "anna", "anna@example.org", nil},
+		{"with a separator, in other case", "anna", "ANNA+shop@example.org", nil},
+		{"one that refuses mail", "anna", "gone@example.org", nil},
+		{"that of another account", "anna", "admin@example.org", ErrSender},
+		{"one that doesn't exist", "anna", "other@example.org", ErrSender},
+		{"another domain", "anna", "anna@example.com", ErrSender},
+		{"the host's name", "admin", "postmaster@mail.example.org", ErrSender},
+		{"a disabled domain", "anna", "on@off.example", ErrDomainDisabled},
+		{"another's address in a disabled domain", "admin", "on@off.example", ErrSender},
+		{"anything under its catchall", "admin", "x+y@möwe.example", nil},
+		{"what is configured under it for another account", "admin", "Anna@möwe.example", ErrSender},
+		{"under another's catchall", "anna", "anna@möwe.example", ErrSender},
+		{"an alias as a member", "anna", "team+x@example.org", nil},
+		{"an alias as another", "admin", "team@example.org", ErrSender},
+		{"an alias that members can't send from", "anna", "all@example.org", ErrSender},
+		{"postmaster, whose mail it gets", "admin", "postmaster@example.org", nil},
+		{"postmaster, whose mail it doesn't get", "anna", "postmaster@example.org", ErrSender},
+		{"an account that isn't there", "", "other@example.org", ErrSender},
+	} {
+		a, _ := parsePath(t, test.address).Address()
+		if err := c.MaySend(test.account, a); !errors.Is(err, test.want) {
+			t.Errorf("%s: got error %v, want %v", test.name, err, test.want)
+		}
+	}
+}
+
+func TestDeliversHere(t *testing.T) {
+	t.Parallel()
+	c := load(t)
+	for name, want := range map[string]bool{
+		"example.org": true, "off.example": true, "xn--mwe-sna.example": true, "mail.example.org": true, "mx.example.org": true,
+		"a.example.org": false, "example.com": false, "[127.0.0.1]": false, "": false,
+	} {
+		if got := c.DeliversHere(name); got != want {
+			t.Errorf("%q: got %v, want %v", name, got, want)
+		}
+	}
+}
+
 // FuzzCanonical checks that a canonical address stays as it is, and that an
 // address and its canonical form have the same target.
 func FuzzCanonical(f *testing.F) {

@@ -18,8 +18,10 @@ type Listener struct {
 	IPs                []string    `sconf-doc:"Addresses to listen on. Use 0.0.0.0 for all IPv4 and :: for all IPv6 addresses."`
 	Hostname           string      `sconf:"optional" sconf-doc:"Name for greetings on these addresses, if it is not the hostname of the whole server."`
 	TLS                *TLS        `sconf:"optional" sconf-doc:"Certificates. Services that need TLS can only be enabled with it."`
-	SMTPMaxMessageSize int64       `sconf:"optional" sconf-doc:"Limit in bytes for an incoming message. If zero, 104857600 (100 MiB)."`
+	SMTPMaxMessageSize int64       `sconf:"optional" sconf-doc:"Limit in bytes for a message that comes in over SMTP, from other servers or from users. If zero, 104857600 (100 MiB)."`
 	SMTP               SMTP        `sconf:"optional" sconf-doc:"Incoming mail from other servers."`
+	Submission         Submission  `sconf:"optional" sconf-doc:"Mail that users send, with STARTTLS. The service below should be preferred."`
+	Submissions        Submissions `sconf:"optional" sconf-doc:"Mail that users send, over TLS."`
 	IMAP               IMAP        `sconf:"optional" sconf-doc:"Reading mail, with STARTTLS. The service below should be preferred."`
 	IMAPS              IMAPS       `sconf:"optional" sconf-doc:"Reading mail, over TLS."`
 	MetricsHTTP        MetricsHTTP `sconf:"optional" sconf-doc:"Metrics for Prometheus at /metrics, and health at /livez and /readyz. Not authenticated, so not for addresses that the world can reach."`
@@ -42,6 +44,19 @@ type SMTP struct {
 	Enabled    bool
 	Port       int64 `sconf:"optional" sconf-doc:"If zero, 25."`
 	NoSTARTTLS bool  `sconf:"optional" sconf-doc:"Don't offer STARTTLS. Mail then travels in plain text, so only for testing."`
+}
+
+// Submission is the service for sending mail that begins in plain text.
+type Submission struct {
+	Enabled           bool
+	Port              int64 `sconf:"optional" sconf-doc:"If zero, 587."`
+	NoRequireSTARTTLS bool  `sconf:"optional" sconf-doc:"Allow logins without TLS. Passwords then travel in plain text, so only for testing."`
+}
+
+// Submissions is the service for sending mail over TLS.
+type Submissions struct {
+	Enabled bool
+	Port    int64 `sconf:"optional" sconf-doc:"If zero, 465."`
 }
 
 // IMAP is the service for reading mail that begins in plain text.
