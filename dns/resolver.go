@@ -36,9 +36,9 @@ func IsNone(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(er
 type Error struct {
 	Op       string // "MX", "A", …
 	Name     string
-	Server   string    // That answered, if any.
+	Server   string    // Address and port of the one that answered, if any.
 	Extended *Extended // If the server gave a reason (RFC 8914).
-	Err      error     // One of the above.
+	Err      error     // Wraps one of the above, and that of the context if it was done.
 }
 
 // Extended is an extended DNS error, RFC 8914.
@@ -60,10 +60,11 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Result is what there is to know of an answer besides its records. It is set
-// for ErrNotFound and ErrNoData too.
+// for ErrNotFound and ErrNoData too, and zero for other errors.
 type Result struct {
 	// Authentic means that the whole answer, with all aliases on the way, is
-	// protected by DNSSEC from the root to its records.
+	// protected by DNSSEC from the root to its records, or to the proof that there
+	// are none.
 	Authentic bool
 
 	// Name is the absolute name the records belong to: the one asked for, or the
@@ -74,7 +75,7 @@ type Result struct {
 // MX is a mail exchanger, RFC 5321, section 5.1. A null MX (RFC 7505) has the host ".".
 type MX struct {
 	Preference uint16
-	Host       string // Absolute.
+	Host       string // Absolute. As all names in answers, see Resolver.
 }
 
 // SRV is a service record, RFC 2782.
@@ -90,25 +91,38 @@ type TLSA struct {
 }
 
 // Resolver looks up records. It is safe for concurrent use, and bounds the time
-// of each lookup by itself, also if ctx does not.
+// of each lookup by itself, also if ctx does not. Each error is an *Error.
 //
 // Names are absolute: in A-labels, ending in a dot, as Domain.Absolute returns
-// them; others get ErrName. Nothing is ever looked up relative to a local
-// domain. CNAMEs are followed, at most 16 of them and no loops.
+// them; others get ErrName (see CheckName). Nothing is ever looked up relative to
+// a local domain. CNAMEs are followed, at most 16 of them and no loops; more are
+// ErrTemporary, as they are with other resolvers.
+//
+// Names in answers are absolute, and in lower case. They need not be names of
+// hosts: what is odd in a label is escaped as in RFC 1035, section 5.1. Records
+// come in no particular order, and without records there is ErrNotFound or
+// ErrNoData, never an empty list.
 type Resolver interface {
 	// LookupIP returns the A and AAAA records of a host. Network is "ip4", "ip6",
-	// or "ip" for both, of which one may fail for good.
+	// or "ip" for both. Then there is no error if there are addresses of one kind,
+	// unless the answer for the other is ErrBogus; Authentic is about the addresses
+	// returned.
 	LookupIP(ctx context.Context, network, host string) ([]netip.Addr, Result, error)
-	// LookupMX returns the mail exchangers of a domain in no particular order.
+	// LookupMX returns the mail exchangers of a domain.
 	LookupMX(ctx context.Context, name string) ([]MX, Result, error)
-	// LookupTXT returns one string for each record, its parts joined.
+	// LookupTXT returns one string for each record, its parts joined. It may hold
+	// any bytes.
 	LookupTXT(ctx context.Context, name string) ([]string, Result, error)
 	// LookupAddr returns the absolute names of an address (PTR).
 	LookupAddr(ctx context.Context, ip netip.Addr) ([]string, Result, error)
+	// LookupSRV returns service records, for a name as "_submission._tcp.example.org.".
 	LookupSRV(ctx context.Context, name string) ([]SRV, Result, error)
+	// LookupTLSA returns TLSA records, for a name as "_25._tcp.mx.example.org.".
 	LookupTLSA(ctx context.Context, name string) ([]TLSA, Result, error)
+	// LookupNS returns the names of the servers of a zone. A name that is not the
+	// top of a zone gets ErrNoData.
 	LookupNS(ctx context.Context, name string) ([]string, Result, error)
-	// LookupCNAME returns the absolute name at the end of the chain of CNAMEs, or
-	// ErrNoData if there is none.
+	// LookupCNAME returns the absolute name at the end of the chain of CNAMEs,
+	// whether or not that exists, or ErrNoData if there is no CNAME.
 	LookupCNAME(ctx context.Context, name string) (string, Result, error)
 }
