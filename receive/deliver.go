@@ -9,31 +9,19 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/cid"
-	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/message"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
 
-// HeaderSizeMax bounds the header section of a message in bytes. Beyond 1 MiB
-// the sender is not sending mail.
-const HeaderSizeMax = 1 << 20
-
-// authorsMax is the number of authors that are looked at. Most messages have one.
-const authorsMax = 10
-
 // Deliver delivers a message to the transaction's recipients. When it returns
 // nil all of them have it for certain. With an error none has: without a queue
 // nobody could be told that one of several has failed, so the sender must do it.
 func (r *Receiver) Deliver(ctx context.Context, t *Transaction, s *Spool) error {
-	d := &delivery{r: r, t: t, spool: s, now: time.Now(), size: s.Size(), accounts: map[string]*store.Account{}}
+	d := &delivery{r: r, t: t, spool: s, now: time.Now(), size: s.Size(), accounts: openAccounts{r: r}}
+	defer d.accounts.close(ctx)
 	err := d.run(ctx)
-	for name, a := range d.accounts {
-		if cerr := a.Close(); cerr != nil {
-			r.log.ErrorContext(ctx, "closing account", "account", name, "err", cerr)
-		}
-	}
 	d.note(ctx, err)
 	return err
 }
@@ -46,15 +34,12 @@ type delivery struct {
 	now   time.Time
 	size  int64
 
-	header   message.Header
-	analysis store.Analysis
-	author   []smtp.Address // From, in canonical form.
-
+	letter
 	to       []target // Each place once.
 	taken    map[takenKey]bool
 	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
 	verdicts []screen.Verdict
-	accounts map[string]*store.Account
+	accounts openAccounts
 }
 
 // takenKey is what makes two places the same.
@@ -68,7 +53,8 @@ type target struct {
 }
 
 func (d *delivery) run(ctx context.Context) error {
-	if err := d.inspect(); err != nil {
+	var err error
+	if d.letter, err = d.r.read(d.spool); err != nil {
 		return err
 	}
 	for _, rcpt := range d.t.Rcpts {
@@ -80,34 +66,6 @@ func (d *delivery) run(ctx context.Context) error {
 		return err
 	}
 	return d.deliver(ctx)
-}
-
-// inspect reads the message once.
-func (d *delivery) inspect() error {
-	raw, err := d.spool.head(HeaderSizeMax + 1)
-	if err != nil {
-		return err
-	}
-	if d.analysis, err = store.Analyze(d.spool.readerAt(), d.size); err != nil {
-		return fmt.Errorf("analyzing message: %w", err)
-	}
-	if !d.analysis.HasHeader {
-		return nil
-	}
-	d.header = message.NewHeader(raw)
-	if len(d.header.Raw()) > HeaderSizeMax {
-		return smtp.Errorf(smtp.CodeTooLarge, smtp.DetailMessageTooBig, "header is larger than %d bytes", HeaderSizeMax)
-	}
-	for i, a := range message.ParseAddressList(d.header.Get("From")) {
-		if i == authorsMax {
-			break
-		}
-		domain, err := dns.ParseDomain(a.Host)
-		if err == nil {
-			d.author = append(d.author, d.r.opts.Config().Canonical(smtp.Address{Localpart: smtp.Localpart(a.Mailbox), Domain: domain}))
-		}
-	}
-	return nil
 }
 
 // decide asks screen about each recipient. An error is the answer for all.
@@ -123,7 +81,7 @@ func (d *delivery) decide(ctx context.Context) error {
 	for i := range d.t.Rcpts {
 		rcpt := &d.t.Rcpts[i]
 		e := screen.Evidence{Recipient: rcpt.kind, NullSender: d.t.MailFrom.IsZero(), Received: received}
-		e.NotMember = rcpt.kind == screen.Alias && !rcpt.public && !slices.ContainsFunc(d.author, func(a smtp.Address) bool { return rcpt.members[a] })
+		e.NotMember = rcpt.kind == screen.Alias && !rcpt.public && !d.fromMember(rcpt)
 		e.RateOver = d.rateOver(rcpt)
 		v := screen.Decide(e)
 		d.verdicts = append(d.verdicts, v)
@@ -163,7 +121,7 @@ func (d *delivery) add(rcpt *Recipient, v screen.Verdict) {
 			p.mailbox = v.Mailbox
 		}
 		key := takenKey{p.account, p.deliveredTo}
-		if d.taken[key] || rcpt.kind == screen.Alias && (d.explicit[p.address] || slices.Contains(d.author, p.address)) {
+		if d.taken[key] || rcpt.kind == screen.Alias && (d.explicit[p.address] || d.isAuthor(p.address)) {
 			continue
 		}
 		d.taken[key] = true
@@ -257,7 +215,7 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 	}
 	trace := d.r.newTrace(t, utf8, d.now, d.fence())
 	for _, to := range d.to {
-		a, err := d.account(ctx, to.account)
+		a, err := d.accounts.get(ctx, to.account)
 		if err != nil {
 			return store.Delivery{}, err
 		}
@@ -269,32 +227,10 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 	return dl, nil
 }
 
-// fence returns what stands between our header fields and a message without
-// any, so that its begin does not become a part of ours.
-func (d *delivery) fence() []byte {
-	if d.analysis.HasHeader {
-		return nil
-	}
-	return []byte("\r\n")
-}
-
-// account returns an account, open until Deliver returns.
-func (d *delivery) account(ctx context.Context, name string) (*store.Account, error) {
-	if a, ok := d.accounts[name]; ok {
-		return a, nil
-	}
-	a, err := d.r.opts.Store.Account(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("opening account %q: %w", name, err)
-	}
-	d.accounts[name] = a
-	return a, nil
-}
-
 // note counts and logs what came of it.
 func (d *delivery) note(ctx context.Context, err error) {
 	attrs := []any{
-		"cid", cid.Format(d.t.Peer.CID), "mailfrom", d.t.MailFrom.String(), "rcptto", d.rcptText(),
+		"cid", cid.Format(d.t.Peer.CID), "mailfrom", d.t.MailFrom.String(), "rcptto", rcptText(len(d.t.Rcpts), func(i int) smtp.Path { return d.t.Rcpts[i].Path }),
 		"size", d.size, "took", time.Since(d.now),
 	}
 	refused := (*smtp.Error)(nil)
@@ -329,18 +265,18 @@ func (d *delivery) reason() string {
 	return ""
 }
 
-// rcptText names the recipients for the log, not more than ten.
-func (d *delivery) rcptText() string {
+// rcptText names n recipients for the log, not more than ten.
+func rcptText(n int, path func(i int) smtp.Path) string {
 	var b strings.Builder
-	for i, rcpt := range d.t.Rcpts {
+	for i := range n {
 		if i == 10 {
-			fmt.Fprintf(&b, " and %d more", len(d.t.Rcpts)-i)
+			fmt.Fprintf(&b, " and %d more", n-i)
 			break
 		}
 		if i > 0 {
 			b.WriteByte(' ')
 		}
-		b.WriteString(rcpt.Path.String())
+		b.WriteString(path(i).String())
 	}
 	return b.String()
 }

@@ -2,16 +2,20 @@ package receive
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
@@ -25,6 +29,9 @@ type env struct {
 	dir   string
 	log   *bytes.Buffer
 	quota map[string]int64 // Set before use.
+
+	faults *fault.Set // Of the store.
+	queued int        // Contents that were handed over.
 }
 
 var testConfig = config.Dynamic{
@@ -58,7 +65,7 @@ var testConfig = config.Dynamic{
 
 func newEnv(t *testing.T, change func(*Options)) *env {
 	t.Helper()
-	e := &env{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, quota: map[string]int64{}}
+	e := &env{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, quota: map[string]int64{}, faults: fault.New()}
 	cfg, err := config.Check(config.Static{
 		DataDir: e.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Postmaster"},
 	}, testConfig, nil)
@@ -66,7 +73,7 @@ func newEnv(t *testing.T, change func(*Options)) *env {
 		t.Fatal(err)
 	}
 	e.store, err = store.Open(t.Context(), store.Options{
-		Dir: e.dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), SegmentSize: 4 << 20,
+		Dir: e.dir, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), SegmentSize: 4 << 20, Faults: e.faults,
 		QuotaSize: func(name string) int64 { return e.quota[name] },
 	})
 	if err != nil {
@@ -137,6 +144,47 @@ func (e *env) send(tx *Transaction, content string, to ...string) error {
 		e.t.Errorf("temporary files are left: %v, %v", names, gerr)
 	}
 	return err
+}
+
+// handover returns a message of the queue. Each recipient has its address and
+// the key of its row, with a space between.
+func (e *env) handover(from, content string, to ...string) Handover {
+	e.t.Helper()
+	e.queued++
+	h := Handover{CID: 255, File: filepath.Join(e.dir, fmt.Sprint("queued-", e.queued)), Size: int64(len(content)), Prefix: []byte("Received: by x; now\r\n")}
+	if from != "" {
+		h.MailFrom = path(e.t, from)
+	}
+	if err := os.WriteFile(h.File, []byte(content), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	for _, s := range to {
+		address, key, _ := strings.Cut(s, " ")
+		h.To = append(h.To, HandoverRcpt{path(e.t, address), key})
+	}
+	return h
+}
+
+// handOver hands a message over, and returns the outcome of each recipient with
+// the accounts that have a key for it.
+func (e *env) handOver(h Handover) string {
+	e.t.Helper()
+	var list []string
+	for _, res := range e.HandOver(e.t.Context(), h) {
+		s := outcome(res.Err)
+		for _, k := range res.Keys {
+			s += " " + k.Account
+		}
+		list = append(list, s)
+	}
+	return strings.Join(list, ", ")
+}
+
+// count returns the number of messages that accounts have in Inbox, for alice,
+// bob and carol.
+func (e *env) count() [3]int {
+	e.t.Helper()
+	return [3]int{len(e.mailbox("alice", "Inbox")), len(e.mailbox("bob", "Inbox")), len(e.mailbox("carol", "Inbox"))}
 }
 
 // got is a message as an account has it.

@@ -317,15 +317,16 @@ func (a *Account) Usage() (used, quota int64) {
 	return a.size + a.reserved, a.quota()
 }
 
-// reserve takes quota and two ids for a delivery, and returns the mailbox's id
-// if it exists. The account stays open until unreserve or push.
-func (a *Account) reserve(size int64, mailbox, key string) (emailID, messageID, mailboxID int64, err error) {
+// reserve takes quota, also beyond its end if noQuota, and two ids for a
+// delivery, and returns the mailbox's id if it exists. The account stays open
+// until unreserve or push.
+func (a *Account) reserve(size int64, noQuota bool, mailbox, key string) (emailID, messageID, mailboxID int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closing || a.refused.Load() {
 		return 0, 0, 0, ErrNoAccount
 	}
-	if err := a.checkQuota(size); err != nil {
+	if err := a.checkQuota(size); err != nil && !noQuota {
 		return 0, 0, 0, err
 	}
 	if _, ok := a.keys[key]; ok && key != "" {

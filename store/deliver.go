@@ -28,6 +28,7 @@ type Recipient struct {
 	Keywords []string // In the form of ParseKeyword.
 	Key      string   // For hand-overs from the queue, else "".
 	Reason   string   // Of screen's verdict.
+	NoQuota  bool     // It counts against the quota, but is taken in any case.
 }
 
 // RecipientError says which recipient is why a Delivery was refused.
@@ -142,7 +143,7 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 		}
 	}
 	a := to.Account
-	emailID, messageID, mailboxID, err := a.reserve(size+int64(len(to.Prefix)), mailbox, to.Key)
+	emailID, messageID, mailboxID, err := a.reserve(size+int64(len(to.Prefix)), to.NoQuota, mailbox, to.Key)
 	if err != nil {
 		return recordRcpt{}, err
 	}
