@@ -6,7 +6,6 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -27,7 +26,13 @@ var (
 	// try again later: 452 4.3.1.
 	ErrDiskFull = errors.New("queue: not enough disk space")
 
-	errNotBuilt = errors.New("queue: not built yet")
+	// ErrFailed means that something could not be written or synced. Nothing is
+	// retried on files of which it is not known what is on disk: the process must
+	// stop in order, and a restart finds out. See DB.Failed.
+	ErrFailed = errors.New("queue: writing failed")
+
+	// ErrLease means that work was finished before, or its lease was over.
+	ErrLease = errors.New("queue: lease is over")
 )
 
 // State is where a message stands.
@@ -64,7 +69,7 @@ type Message struct {
 	SMTPUTF8 bool
 	EightBit bool
 	Size     int64  // Of Prefix and content together.
-	Prefix   []byte // Header fields in front of the content, for this recipient.
+	Prefix   []byte `bstore:"-"` // Header fields in front of the content, for this recipient. Not in lists.
 
 	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither. Not acted on yet.
 	Transport  string
@@ -103,9 +108,6 @@ const (
 	Dropped   Outcome = "dropped" // By an administrator, without notification.
 )
 
-// Path returns the parsed form of a path in a row, the zero value for the null path.
-func Path(s string) (smtp.Path, error) { return smtp.Path{}, errNotBuilt }
-
 // Options is what a queue needs. Fields are required unless said otherwise.
 type Options struct {
 	Dir    string // <data>/queue, made if it is not there. Contents are below it.
@@ -141,16 +143,6 @@ type Event struct {
 	Account string
 }
 
-// DB is an open queue. It is safe for concurrent use.
-type DB struct{}
-
-// Open opens the queue in opts.Dir. Messages that were being delivered when the
-// process died wait for their next attempt; contents without rows are removed.
-func Open(ctx context.Context, opts Options) (*DB, error) { return nil, errNotBuilt }
-
-// Close waits for running calls; Next returns ErrClosed.
-func (db *DB) Close() error { return errNotBuilt }
-
 // New is a message to be queued.
 type New struct {
 	Account            string
@@ -171,29 +163,6 @@ type NewRcpt struct {
 	Prefix []byte
 }
 
-// Content is the content of a message on its way into the queue. Who makes one
-// hands it to Add, or Discards it.
-type Content struct{}
-
-// NewContent writes what r has, size bytes, to a file of the queue. It need not
-// be on disk before Add returns.
-func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content, error) {
-	return nil, errNotBuilt
-}
-
-// Discard removes a content that was not added. It does nothing after Add.
-func (c *Content) Discard() error { return errNotBuilt }
-
-// CheckRoom returns ErrDiskFull unless size more bytes can be queued.
-func (db *DB) CheckRoom(size int64) error { return errNotBuilt }
-
-// Add queues a message for all its recipients, or for none. When it returns nil
-// the message is on disk. Several that call it at once share a commit.
-func (db *DB) Add(ctx context.Context, n New) ([]Message, error) { return nil, errNotBuilt }
-
-// Release makes held messages wait for their attempt.
-func (db *DB) Release(ctx context.Context, ids []int64) error { return errNotBuilt }
-
 // Work is what is to be delivered in one go: all due messages of one content to
 // one domain, with the same settings.
 type Work struct {
@@ -202,12 +171,9 @@ type Work struct {
 	File     string    // Path of the content, valid until Finish.
 	Size     int64     // Of the content.
 	Fail     string    // Not empty: make no attempt, fail for this reason.
-}
 
-// Next waits until something is due and within limits, leases it, and returns
-// it. For remote work the attempt is on disk already: a crash counts as an
-// attempt. It returns ErrClosed after Close, or the error of ctx.
-func (db *DB) Next(ctx context.Context) (*Work, error) { return nil, errNotBuilt }
+	lease *lease
+}
 
 // Report is what came of Work for one of its messages.
 type Report struct {
@@ -228,25 +194,6 @@ type Report struct {
 
 // Handed is a key that an account has for a message.
 type Handed struct{ Account, Key string }
-
-// Finish records what came of Work, for all its messages, and ends the lease. It
-// is on disk when Finish returns.
-func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error { return errNotBuilt }
-
-// Unconfirmed returns keys of retired messages that accounts still keep, at most n.
-func (db *DB) Unconfirmed(ctx context.Context, n int) ([]Handed, error) { return nil, errNotBuilt }
-
-// Confirmed forgets keys that accounts have forgotten.
-func (db *DB) Confirmed(ctx context.Context, keys []Handed) error { return errNotBuilt }
-
-// Get returns a message, or ErrNoMessage.
-func (db *DB) Get(ctx context.Context, id int64) (Message, error) { return Message{}, errNotBuilt }
-
-// OpenContent opens the content of a message: prefix and file. ErrNoMessage also
-// if it is retired.
-func (db *DB) OpenContent(ctx context.Context, id int64) (io.ReadCloser, error) {
-	return nil, errNotBuilt
-}
 
 // Filter selects messages; fields that are set must all match.
 type Filter struct {
@@ -272,43 +219,9 @@ type Sort struct {
 	Desc bool
 }
 
-// List returns messages without their prefixes.
-func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
-	return nil, errNotBuilt
-}
-
-// Reschedule changes the next attempt of messages that are not being delivered,
-// and returns those it changed.
-func (db *DB) Reschedule(ctx context.Context, f Filter, next func(Message) time.Time) ([]Message, error) {
-	return nil, errNotBuilt
-}
-
-// Drop retires messages without telling anybody, and returns those it did.
-// Messages that are being delivered are retired when that ends, if it does not
-// deliver them.
-func (db *DB) Drop(ctx context.Context, f Filter) ([]Message, error) { return nil, errNotBuilt }
-
-// FailNow makes the next attempt of messages fail without a try, for reason, so
-// that their senders are told. It returns those it did. They come out of Next at
-// once as Work with Fail set.
-func (db *DB) FailNow(ctx context.Context, f Filter, reason string) ([]Message, error) {
-	return nil, errNotBuilt
-}
-
 // Stats is what the queue holds.
 type Stats struct {
 	Messages map[State]int64 // Not those retired.
 	Oldest   time.Time       // Queued time of the oldest, zero if empty.
 	Bytes    int64
-}
-
-// Stats returns counts that are kept, not counted.
-func (db *DB) Stats() Stats { return Stats{} }
-
-// Schedule says when attempts are made.
-type Schedule struct {
-	Waits       []time.Duration // After the first attempt, the second, ….
-	Every       time.Duration   // After the last of Waits.
-	GiveUpAfter time.Duration   // Since it was queued. No attempt is made later.
-	NoticeAfter time.Duration   // Since it was queued: then the sender is told of the delay, after an attempt that failed. Zero: never.
 }

@@ -1,0 +1,231 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mjl-/bstore"
+)
+
+// Release makes held messages wait for their attempt. Others it leaves as they
+// are.
+func (db *DB) Release(ctx context.Context, ids []int64) error {
+	f := Filter{IDs: ids, State: Held}
+	if ids == nil {
+		f.IDs = []int64{}
+	}
+	_, err := db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
+		r.M.State = Waiting
+		return ""
+	})
+	return err
+}
+
+// Reschedule changes the next attempt of messages that are not being delivered,
+// and returns those it changed, without prefixes.
+func (db *DB) Reschedule(ctx context.Context, f Filter, next func(Message) time.Time) ([]Message, error) {
+	times := map[int64]time.Time{}
+	look := func(m *Message) { times[m.ID] = next(*m).Round(0) }
+	return db.edit(ctx, f, look, func(r *messageRow, delivering bool, _ time.Time) Outcome {
+		if delivering {
+			return unchanged
+		}
+		r.M.NextAttempt, r.Chosen = times[r.ID], true
+		return ""
+	})
+}
+
+// Drop retires messages without telling anybody, and returns those it did, without
+// prefixes. Messages that are being delivered are retired when that ends, if it
+// does not deliver them.
+func (db *DB) Drop(ctx context.Context, f Filter) ([]Message, error) {
+	return db.edit(ctx, f, nil, func(r *messageRow, delivering bool, _ time.Time) Outcome {
+		if delivering {
+			r.Drop = true
+			return ""
+		}
+		return Dropped
+	})
+}
+
+// FailNow makes the next attempt of messages fail without a try, for reason, so
+// that their senders are told. It returns those it did, without prefixes. They
+// come out of Next at once as Work with Fail set; those that are being delivered
+// when that ends, if it does not deliver them.
+func (db *DB) FailNow(ctx context.Context, f Filter, reason string) ([]Message, error) {
+	if reason == "" {
+		return nil, errors.New("queue: failing messages without a reason")
+	}
+	return db.edit(ctx, f, nil, func(r *messageRow, delivering bool, now time.Time) Outcome {
+		r.Fail = cut(reason, resultErrorMax)
+		if !delivering {
+			r.M.State, r.M.NextAttempt = Waiting, now
+		}
+		return ""
+	})
+}
+
+// unchanged is what a function of edit returns for a row that stays as it is.
+const unchanged Outcome = "unchanged"
+
+// editor changes a row, or returns the outcome to retire it with, or unchanged. It
+// may be called twice for a row.
+type editor func(r *messageRow, delivering bool, now time.Time) Outcome
+
+// edit changes messages that match, a part at a time, each part in one commit.
+// look, if not nil, is called for each of them before.
+func (db *DB) edit(ctx context.Context, f Filter, look func(m *Message), fn editor) ([]Message, error) {
+	leave, err := db.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	match, err := f.prepare()
+	if err != nil {
+		return nil, err
+	}
+	if match.State == Retired {
+		return nil, fmt.Errorf("%w: retired messages do not change", ErrFilter)
+	}
+	var ids []int64
+	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
+		return db.each(tx, match, func(m *Message) error {
+			if f.Max > 0 && len(ids) == f.Max {
+				return bstore.StopForEach
+			}
+			if look != nil {
+				look(m)
+			}
+			ids = append(ids, m.ID)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking up messages: %w", err)
+	}
+	var changed []Message
+	for len(ids) > 0 {
+		if err := ctx.Err(); err != nil {
+			return changed, err
+		}
+		n := min(len(ids), chunkMax)
+		e := &editing{db: db, match: match, fn: fn, ids: ids[:n], taken: map[*entry]bool{}}
+		if err := db.commit(&change{run: e.run, apply: e.apply, undo: e.restore, rows: n}); err != nil {
+			return changed, fmt.Errorf("changing messages: %w", err)
+		}
+		for i := range e.rows {
+			changed = append(changed, e.rows[i].message())
+		}
+		e.observe()
+		db.removeContents(e.retire.gone)
+		ids = ids[n:]
+	}
+	return changed, nil
+}
+
+// editing is a part of what edit does.
+type editing struct {
+	db     *DB
+	match  *matcher
+	fn     editor
+	ids    []int64
+	rows   []messageRow    // Changed.
+	taken  map[*entry]bool // Out of the schedule until it is committed; true were held.
+	retire retiring
+}
+
+// run changes or retires the rows that still match: between looking them up and
+// here they may have been delivered. Who is not being delivered is taken out of
+// the schedule before its row is written, so that it is not leased meanwhile.
+func (e *editing) run(tx *tx) error {
+	e.rows, e.retire = nil, retiring{}
+	now := tx.now.Round(0)
+	for _, id := range e.ids {
+		r := messageRow{ID: id}
+		err := get(tx.Tx, &r)
+		if errors.Is(err, ErrNoMessage) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		delivering := !e.take(id) && !tx.finished[id]
+		m := r.message()
+		if delivering {
+			m.State = Delivering
+		}
+		if !e.match.match(&m) {
+			continue
+		}
+		if err := e.change(tx, &r, delivering, now); err != nil {
+			return err
+		}
+	}
+	return e.db.releaseContents(tx, &e.retire)
+}
+
+// change changes one row.
+func (e *editing) change(tx *tx, r *messageRow, delivering bool, now time.Time) error {
+	switch outcome := e.fn(r, delivering, now); outcome {
+	case unchanged:
+		return nil
+	case "":
+		if err := tx.update(r); err != nil {
+			return err
+		}
+	default:
+		if err := e.db.retire(tx, &e.retire, r, outcome); err != nil {
+			return err
+		}
+	}
+	e.rows = append(e.rows, *r)
+	return nil
+}
+
+// take takes a message out of the schedule; false if it is being delivered.
+func (e *editing) take(id int64) bool {
+	e.db.mu.Lock()
+	defer e.db.mu.Unlock()
+	en := e.db.schedule.entries[id]
+	if en == nil || en.place == nowhere {
+		return true // Taken already, perhaps by another change of the group.
+	}
+	wasHeld := en.place == held
+	if !e.db.schedule.take(en) {
+		return false
+	}
+	e.taken[en] = wasHeld
+	return true
+}
+
+// apply puts messages to where their rows say.
+func (e *editing) apply() {
+	s := e.db.schedule
+	for i := range e.rows {
+		if en := s.entries[e.rows[i].ID]; en != nil && s.take(en) {
+			e.db.settleEntry(en, &e.rows[i])
+		}
+	}
+	e.restore()
+}
+
+// restore puts messages that were taken and not changed back.
+func (e *editing) restore() {
+	s := e.db.schedule
+	for en, wasHeld := range e.taken {
+		if s.entries[en.id] == en && en.place == nowhere {
+			s.restore(en, wasHeld)
+		}
+	}
+}
+
+// observe tells of messages that were retired.
+func (e *editing) observe() {
+	for i := range e.rows {
+		if m := e.rows[i].message(); m.State == Retired {
+			e.db.observe(string(m.Outcome), m)
+			e.db.observe("retired", m)
+		}
+	}
+}

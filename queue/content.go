@@ -1,0 +1,246 @@
+package queue
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/mjl-/mox/atomicfile"
+)
+
+const (
+	contentDir  = "content" // Below Options.Dir.
+	contentPerm = 0o640
+	dirPerm     = 0o750
+
+	// Contents are spread over 256 directories, but new ones go to the same until it
+	// has got contentsPerDir: so a group of new ones needs one directory synced.
+	contentDirs    = 256
+	contentsPerDir = 512
+
+	// syncsMax bounds contents being synced at a time: more do not make a disk faster.
+	syncsMax = 16
+
+	// diskSpare is how many bytes must stay free.
+	diskSpare = 64 << 20
+)
+
+// Content is the content of a message on its way into the queue. Who makes one
+// hands it to Add, or Discards it. It is not safe for concurrent use.
+type Content struct {
+	db   *DB
+	name string // Below contentDir.
+	size int64
+	file *os.File // Open until it is synced.
+	over bool     // Added or discarded.
+}
+
+// NewContent writes what r has, size bytes, to a file of the queue. It is not on
+// disk before Add returns. It fails with ErrDiskFull before reading if there is no
+// room.
+func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content, error) {
+	leave, err := db.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if err := db.CheckRoom(size); err != nil {
+		return nil, err
+	}
+	c := &Content{db: db, size: size}
+	if c.name, err = db.contents.newName(db); err != nil {
+		return nil, err
+	}
+	// A file whose name no row has is removed at the next start, so that it needs no
+	// other name while it is not complete.
+	c.file, err = os.OpenFile(db.contentPath(c.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, contentPerm)
+	if err != nil {
+		return nil, fmt.Errorf("making content file: %w", diskFull(err))
+	}
+	n, err := io.Copy(c.file, io.LimitReader(&contextReader{ctx, r}, size))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = db.faults.Hit(FaultContentWritten)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("writing content file: %w", diskFull(err)), c.Discard())
+	}
+	return c, nil
+}
+
+// diskFull makes an error that means so ErrDiskFull.
+func diskFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: %w", ErrDiskFull, err)
+	}
+	return err
+}
+
+// contextReader stops reading when the context ends.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // It lives for one call.
+	r   io.Reader
+}
+
+// Read reads unless the context has ended.
+func (c *contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
+
+// Size returns the size in bytes.
+func (c *Content) Size() int64 { return c.size }
+
+// ReadAt reads what was written, until the content is added or discarded.
+func (c *Content) ReadAt(p []byte, off int64) (int, error) { return c.file.ReadAt(p, off) }
+
+// sync makes the bytes durable, not yet the directory entry.
+func (c *Content) sync() error {
+	db := c.db
+	if c.over || c.file == nil {
+		return errors.New("queue: content was used before")
+	}
+	db.syncs <- struct{}{}
+	defer func() { <-db.syncs }()
+	err := c.file.Sync()
+	if errors.Is(err, syscall.ENOSPC) {
+		return diskFull(err)
+	}
+	if err = errors.Join(err, c.file.Close()); err != nil {
+		return db.fail(fmt.Errorf("syncing content: %w", err))
+	}
+	c.file = nil
+	if err := db.faults.Hit(FaultContentSynced); err != nil {
+		return db.fail(err)
+	}
+	return nil
+}
+
+// Discard removes a content that was not added. It does nothing after Add.
+func (c *Content) Discard() error {
+	if c.over {
+		return nil
+	}
+	c.over = true
+	var err error
+	if c.file != nil {
+		err = c.file.Close()
+	}
+	if c.db.Err() != nil {
+		return err // A commit that failed may have its name: the next start knows.
+	}
+	return errors.Join(err, os.Remove(c.db.contentPath(c.name)))
+}
+
+// contentPath returns the path of a content file.
+func (db *DB) contentPath(name string) string {
+	return filepath.Join(db.opts.Dir, contentDir, filepath.FromSlash(name))
+}
+
+// contents gives names to new contents.
+type contents struct {
+	mu    sync.Mutex
+	dir   int // The current directory.
+	left  int // Names it will still get.
+	known [contentDirs]bool
+}
+
+// newName returns a random name in a directory that is there.
+func (c *contents) newName(db *DB) (string, error) {
+	name, err := db.random()
+	if err != nil {
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left == 0 {
+		c.left = contentsPerDir
+		c.dir = (c.dir + 1) % contentDirs
+	}
+	dir := hex.EncodeToString([]byte{byte(c.dir)})
+	if !c.known[c.dir] {
+		if err := atomicfile.MkdirAll(db.contentPath(dir), dirPerm); err != nil {
+			return "", fmt.Errorf("making content directory: %w", diskFull(err))
+		}
+		c.known[c.dir] = true
+	}
+	c.left--
+	return dir + "/" + name, nil
+}
+
+// random returns 128 random bits as hex.
+func (db *DB) random() (string, error) {
+	var b [16]byte
+	db.randMu.Lock()
+	defer db.randMu.Unlock()
+	if _, err := io.ReadFull(db.opts.Rand, b[:]); err != nil {
+		return "", fmt.Errorf("reading random bytes: %w", err)
+	}
+	return hex.EncodeToString(b[:]), nil
+}
+
+// jitter returns a random number from -1 to 1.
+func (db *DB) jitter() float64 {
+	var b [2]byte
+	db.randMu.Lock()
+	defer db.randMu.Unlock()
+	if _, err := io.ReadFull(db.opts.Rand, b[:]); err != nil {
+		return 0
+	}
+	return (float64(b[0])*256+float64(b[1]))/32767.5 - 1
+}
+
+// CheckRoom returns ErrDiskFull unless size more bytes can be queued.
+func (db *DB) CheckRoom(size int64) error {
+	free, err := db.opts.DiskFree()
+	if err != nil {
+		return err
+	}
+	if free < size+diskSpare {
+		return ErrDiskFull
+	}
+	return nil
+}
+
+// removeContents removes files that no row names any more.
+func (db *DB) removeContents(names []string) {
+	for _, name := range names {
+		if db.keepContent(name) {
+			continue
+		}
+		err := db.faults.Hit(FaultUnlinkBefore)
+		if err == nil {
+			err = os.Remove(db.contentPath(name))
+		}
+		if err == nil {
+			err = db.faults.Hit(FaultUnlinkAfter)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			// The next start removes it.
+			db.log.Error("removing content of a retired message", "file", name, "err", err)
+		}
+	}
+}
+
+// keepContent says whether a file must stay for now: while a backup runs it is
+// removed later, after a failure at the next start.
+func (db *DB) keepContent(name string) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.pins > 0 {
+		db.unlinks = append(db.unlinks, name)
+		return true
+	}
+	return db.err != nil
+}

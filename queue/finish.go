@@ -1,0 +1,281 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mjl-/bstore"
+)
+
+// failRetry is when a failure that came without a report is tried again.
+const failRetry = time.Minute
+
+// Finish records what came of Work, for all its messages, and ends the lease. It
+// is on disk when Finish returns. A message without a report stays as if the
+// process had died: the attempt counts.
+//
+// It does not stop when ctx ends: what came of an attempt must be kept.
+func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
+	leave, err := db.enter(context.WithoutCancel(ctx))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	byID := make(map[int64]*Report, len(reports))
+	for i := range reports {
+		byID[reports[i].ID] = &reports[i]
+	}
+	for i := range w.Messages {
+		if byID[w.Messages[i].ID] == nil {
+			db.log.Warn("delivery without report", "message", w.Messages[i].ID)
+		}
+	}
+	return db.finish(w.lease, byID)
+}
+
+// finish ends a lease with reports.
+func (db *DB) finish(l *lease, reports map[int64]*Report) error {
+	return db.endLease(l, func(r *messageRow, now time.Time) Outcome {
+		rep := reports[r.ID]
+		if rep == nil {
+			return db.unreported(r, l, now)
+		}
+		return db.report(r, l, rep, now)
+	})
+}
+
+// finishHeld ends a lease by holding its messages.
+func (db *DB) finishHeld(l *lease, why string) error {
+	return db.endLease(l, func(r *messageRow, now time.Time) Outcome {
+		r.M.State = Held
+		r.addResult(Result{Start: now, Error: why})
+		return ""
+	})
+}
+
+// endLease ends a lease: decide changes each row, or returns the outcome with
+// which it is retired.
+func (db *DB) endLease(l *lease, decide func(r *messageRow, now time.Time) Outcome) error {
+	if l == nil {
+		return ErrLease
+	}
+	db.mu.Lock()
+	if l.ended || l.finishing {
+		db.mu.Unlock()
+		return ErrLease
+	}
+	l.finishing = true
+	db.mu.Unlock()
+
+	f := &finishing{db: db, lease: l, decide: decide}
+	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries)})
+	if err != nil {
+		return fmt.Errorf("recording deliveries: %w", err)
+	}
+	f.observe()
+	db.removeContents(f.retire.gone)
+	return nil
+}
+
+// finishing is a lease that ends.
+type finishing struct {
+	db     *DB
+	lease  *lease
+	decide func(r *messageRow, now time.Time) Outcome
+	rows   []messageRow
+	retire retiring
+}
+
+// run changes or retires the rows.
+func (f *finishing) run(tx *tx) error {
+	f.rows, f.retire = f.rows[:0], retiring{}
+	now := tx.now.Round(0)
+	for _, e := range f.lease.entries {
+		r := messageRow{ID: e.id}
+		if err := tx.Get(&r); err != nil {
+			return err
+		}
+		outcome := f.decide(&r, now)
+		if outcome == "" && r.Drop {
+			outcome = Dropped
+		}
+		var err error
+		if outcome == "" {
+			err = tx.update(&r)
+		} else {
+			err = f.db.retire(tx, &f.retire, &r, outcome)
+		}
+		if err != nil {
+			return err
+		}
+		f.rows = append(f.rows, r)
+		tx.finished[r.ID] = true
+	}
+	return f.db.releaseContents(tx, &f.retire)
+}
+
+// apply puts what is left back into the schedule.
+func (f *finishing) apply() {
+	db := f.db
+	entries := db.schedule.end(f.lease)
+	for i, e := range entries {
+		db.settleEntry(e, &f.rows[i])
+	}
+}
+
+// undo ends the lease though nothing was written: the queue is failing.
+func (f *finishing) undo() { f.lease.finishing = false }
+
+// settleEntry puts an entry that is nowhere to where its row says, or forgets it.
+// db.mu is held.
+func (db *DB) settleEntry(e *entry, r *messageRow) {
+	if r.M.State == Retired {
+		db.schedule.remove(e)
+		db.bytes -= r.M.Size
+		return
+	}
+	db.place(e, r)
+}
+
+// observe tells what became of each message.
+func (f *finishing) observe() {
+	for i := range f.rows {
+		if m := f.rows[i].message(); m.State == Retired {
+			f.db.observe(string(m.Outcome), m)
+			f.db.observe("retired", m)
+		} else if m.State == Waiting {
+			f.db.observe("delayed", m)
+		}
+	}
+}
+
+// report changes a row as a report says, and returns the outcome if it is retired.
+func (db *DB) report(r *messageRow, l *lease, rep *Report, now time.Time) Outcome {
+	db.attempted(r, l, rep.Result)
+	m := &r.M
+	m.DelayTold = m.DelayTold || rep.DelayTold
+	if rep.DialedIP != "" {
+		m.DialedIP = rep.DialedIP
+	}
+	for _, h := range rep.Handed {
+		r.hand(h)
+	}
+	switch {
+	case !rep.Retry && rep.Result.OK:
+		return Delivered
+	case !rep.Retry:
+		return Failed
+	}
+	m.State, m.LeaseUntil, m.NextAttempt, r.Chosen = Waiting, time.Time{}, rep.Next.Round(0), false
+	if rep.Next.IsZero() {
+		m.NextAttempt = db.nextAttempt(r, now)
+	}
+	return ""
+}
+
+// attempted adds the result of an attempt that was made, in place of the one that
+// stands for it while it runs.
+func (db *DB) attempted(r *messageRow, l *lease, res Result) {
+	m := &r.M
+	switch l.pool {
+	case &db.schedule.remote:
+		if n := len(m.Results); m.State == Delivering && n > 0 {
+			m.Results = m.Results[:n-1]
+		}
+	case &db.schedule.local:
+		m.Attempts++
+		m.LastAttempt, r.Chosen = res.Start.Round(0), false
+	}
+	r.addResult(res)
+}
+
+// unreported changes a row of a delivery nothing was said of.
+func (db *DB) unreported(r *messageRow, l *lease, now time.Time) Outcome {
+	m := &r.M
+	switch l.pool {
+	case &db.schedule.remote:
+		// What is on disk is for this case.
+	case &db.schedule.local:
+		m.Attempts++
+		m.LastAttempt, r.Chosen = now, false
+		m.NextAttempt = db.nextAttempt(r, now)
+		r.addResult(Result{Start: now, Error: attemptRunning})
+	default:
+		m.NextAttempt = now.Add(failRetry)
+	}
+	m.State, m.LeaseUntil = Waiting, time.Time{}
+	return ""
+}
+
+// hand notes a key that an account has.
+func (r *messageRow) hand(h Handed) {
+	for _, known := range r.Handed {
+		if known == h {
+			return
+		}
+	}
+	r.Handed = append(r.Handed, h)
+}
+
+// retiring gathers what retired messages leave.
+type retiring struct {
+	contents map[int64]int64 // Messages retired, by content.
+	gone     []string        // Contents to be removed after the commit.
+}
+
+// retire moves a message out of the queue.
+func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error {
+	m := &r.M
+	m.State, m.Outcome, m.RetiredAt, m.LeaseUntil = Retired, outcome, tx.now.Round(0), time.Time{}
+	if err := tx.delete(&messageRow{ID: r.ID}); err != nil {
+		return err
+	}
+	for _, h := range r.Handed {
+		row := handedRow{h.ref()}
+		err := tx.Get(&row)
+		if errors.Is(err, bstore.ErrAbsent) {
+			err = tx.insert(&row)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if rt.contents == nil {
+		rt.contents = map[int64]int64{}
+	}
+	rt.contents[m.ContentID]++
+	keep := db.opts.KeepRetired(m.Account)
+	if keep <= 0 {
+		return nil
+	}
+	return tx.insert(&retiredRow{ID: r.ID, Until: m.RetiredAt.Add(keep), M: *m})
+}
+
+// releaseContents counts the retired messages out of their contents, and removes
+// the rows of contents nobody needs any more.
+func (db *DB) releaseContents(tx *tx, rt *retiring) error {
+	for id, n := range rt.contents {
+		c := contentRow{ID: id}
+		if err := tx.Get(&c); err != nil {
+			return err
+		}
+		if c.Messages -= n; c.Messages > 0 {
+			if err := tx.update(&c); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, p := range c.Prefixes {
+			if err := tx.delete(&prefixRow{ID: p}); err != nil {
+				return err
+			}
+		}
+		if err := tx.delete(&c); err != nil {
+			return err
+		}
+		rt.gone = append(rt.gone, c.Name)
+	}
+	return nil
+}

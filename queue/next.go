@@ -1,0 +1,247 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mjl-/bstore"
+)
+
+// Texts of results that are not those of an attempt.
+const (
+	attemptRunning = "the attempt did not end: the server stopped meanwhile"
+	attemptsOver   = "no attempt succeeded in time; the last one did not end"
+)
+
+// signal wakes one Next.
+func (db *DB) signal() {
+	select {
+	case db.wake <- struct{}{}:
+	default:
+	}
+}
+
+// rearm wakes a Next now if something is due, else when it will be. db.mu is held.
+func (db *DB) rearm() {
+	wait, ok := db.schedule.wait(time.Now())
+	if db.closing || !ok {
+		db.timer.Stop()
+	} else {
+		db.timer.Reset(wait)
+	}
+	db.signal()
+}
+
+// Next waits until something is due and within limits, leases it, and returns
+// it. For remote work the attempt is on disk already: a crash counts as an
+// attempt. It returns ErrClosed after Close, or the error of ctx.
+//
+// Many goroutines may call it; those that do at once share a commit. Each Work
+// must be given to Finish.
+func (db *DB) Next(ctx context.Context) (*Work, error) {
+	leave, err := db.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	for {
+		w, err := db.tryNext(ctx)
+		if w != nil || err != nil {
+			db.signal() // There may be more, for another.
+			return w, err
+		}
+		select {
+		case <-db.wake:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-db.stop:
+			return nil, ErrClosed
+		case <-db.failed:
+			return nil, db.Err()
+		}
+	}
+}
+
+// tryNext leases what is due. It returns nil if nothing is.
+func (db *DB) tryNext(ctx context.Context) (*Work, error) {
+	for {
+		select {
+		case <-db.stop:
+			return nil, ErrClosed
+		default:
+		}
+		if err := errors.Join(ctx.Err(), db.Err()); err != nil {
+			return nil, err
+		}
+		l, over := db.nextLease()
+		switch {
+		case over != nil:
+			db.log.Error("a delivery has not ended in time, trying again", "messages", len(over.entries), "lease", leaseTime)
+			if err := db.finish(over, nil); err != nil && !errors.Is(err, ErrLease) {
+				return nil, err
+			}
+		case l == nil:
+			return nil, nil
+		default:
+			w, err := db.begin(ctx, l)
+			if w != nil || err != nil {
+				return w, err
+			}
+		}
+	}
+}
+
+// nextLease returns a new lease, or one whose time is over, or nothing.
+func (db *DB) nextLease() (l, over *lease) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	now := time.Now()
+	if over := db.schedule.expired(now); over != nil && !over.finishing {
+		return nil, over
+	}
+	l = db.schedule.lease(now)
+	db.rearm()
+	return l, nil
+}
+
+// begin makes Work of a lease. It returns nil if there is nothing to deliver after
+// all.
+func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
+	b := &beginning{db: db, lease: l, now: time.Now().Round(0)}
+	err := db.db.Read(context.WithoutCancel(ctx), b.read)
+	if err != nil {
+		return nil, db.fail(fmt.Errorf("reading messages that are due: %w", err))
+	}
+	db.mu.Lock()
+	b.keepFirst()
+	db.mu.Unlock()
+	if why := checkFile(db.contentPath(b.content.Name), b.content.Size); why != "" {
+		db.log.Error("messages without their content are held", "file", b.content.Name, "err", why, "messages", len(b.rows))
+		return nil, db.finishHeld(l, why)
+	}
+	w := &Work{Local: l.pool == &db.schedule.local, File: db.contentPath(b.content.Name), Size: b.content.Size, lease: l}
+	if w.Fail = db.failure(&b.rows[0]); w.Fail == "" && !w.Local {
+		if err := db.commit(&change{run: b.run, rows: len(b.rows)}); err != nil {
+			return nil, err
+		}
+	}
+	for i := range b.rows {
+		m := b.rows[i].message()
+		m.Prefix = b.prefix
+		if w.Local {
+			m.Attempts++
+		}
+		if w.Fail == "" {
+			m.State, m.LeaseUntil = Delivering, b.now.Add(leaseTime)
+		}
+		w.Messages = append(w.Messages, m)
+	}
+	return w, nil
+}
+
+// failure returns why a message is to fail without an attempt, empty if it is not.
+func (db *DB) failure(r *messageRow) string {
+	if r.Fail != "" {
+		return r.Fail
+	}
+	if _, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Queued, r.M.LastAttempt, 0); over && r.M.Attempts > 0 {
+		// The process died during the final attempt.
+		return attemptsOver
+	}
+	return ""
+}
+
+// message returns the message of a row, without its prefix.
+func (r *messageRow) message() Message {
+	m := r.M
+	m.ID = r.ID
+	return m
+}
+
+// beginning is a lease that becomes Work.
+type beginning struct {
+	db      *DB
+	lease   *lease
+	now     time.Time
+	rows    []messageRow
+	content contentRow
+	prefix  []byte
+}
+
+// read reads the rows.
+func (b *beginning) read(tx *bstore.Tx) error {
+	b.rows = make([]messageRow, 0, len(b.lease.entries))
+	for _, e := range b.lease.entries {
+		r := messageRow{ID: e.id}
+		if err := tx.Get(&r); err != nil {
+			return err
+		}
+		b.rows = append(b.rows, r)
+	}
+	b.content.ID = b.rows[0].M.ContentID
+	if err := tx.Get(&b.content); err != nil {
+		return err
+	}
+	if id := b.rows[0].PrefixID; id != 0 {
+		p := prefixRow{ID: id}
+		if err := tx.Get(&p); err != nil {
+			return err
+		}
+		b.prefix = p.Data
+	}
+	return nil
+}
+
+// keepFirst gives back messages that can't go with the first. db.mu is held.
+func (b *beginning) keepFirst() {
+	db, entries := b.db, b.lease.entries
+	rows, kept := b.rows[:1], entries[:1]
+	for i := 1; i < len(entries); i++ {
+		if r := b.rows[i]; db.sameWork(&rows[0], &r) {
+			rows, kept = append(rows, r), append(kept, entries[i])
+			continue
+		}
+		db.schedule.move(entries[i], nowhere)
+		db.schedule.makeReady(entries[i])
+	}
+	b.rows, b.lease.entries = rows, kept
+}
+
+// sameWork says whether two messages of one content and domain can go in one
+// transaction.
+func (db *DB) sameWork(a, b *messageRow) bool {
+	sameTLS := a.M.RequireTLS == b.M.RequireTLS || a.M.RequireTLS != nil && b.M.RequireTLS != nil && *a.M.RequireTLS == *b.M.RequireTLS
+	return sameTLS && a.PrefixID == b.PrefixID && a.M.Transport == b.M.Transport && db.failure(a) == db.failure(b)
+}
+
+// run writes that an attempt is made.
+func (b *beginning) run(tx *tx) error {
+	for i := range b.rows {
+		r := messageRow{ID: b.rows[i].ID}
+		if err := tx.Get(&r); err != nil {
+			return err
+		}
+		m := &r.M
+		m.Attempts++
+		m.State, m.LastAttempt, m.LeaseUntil, r.Chosen = Delivering, b.now, b.now.Add(leaseTime), false
+		m.NextAttempt = b.db.nextAttempt(&r, b.now)
+		r.addResult(Result{Start: b.now, Error: attemptRunning})
+		if err := tx.update(&r); err != nil {
+			return err
+		}
+		b.rows[i] = r
+	}
+	return nil
+}
+
+// nextAttempt returns when there would be another attempt after one at now, by the
+// schedule alone.
+func (db *DB) nextAttempt(r *messageRow, now time.Time) time.Time {
+	next, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Queued, now, db.jitter())
+	if over {
+		next = now.Add(db.opts.Schedule.Wait(1))
+	}
+	return next.Round(0)
+}
