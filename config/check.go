@@ -63,6 +63,7 @@ func check(s Static, d Dynamic, files fs.FS) (*Config, Problems) {
 		files: files,
 	}
 	c.static()
+	c.queue()
 	c.listeners()
 	c.domains()
 	c.accounts()

@@ -42,6 +42,7 @@ func DescribeStatic() ([]byte, error) {
 			SpecialUse: SpecialUse{"Sent", "Archive", "Trash", "Drafts", "Junk"},
 			Regular:    []string{"Lists"},
 		},
+		Queue:            DefaultQueue(),
 		QuotaMessageSize: 10 << 30,
 	})
 }

@@ -10,6 +10,7 @@ type Static struct {
 	Listeners        map[string]Listener `sconf-doc:"Groups of addresses with the services that run on them. The names are for logs and metrics; the one reachable from outside is commonly called public."`
 	Postmaster       Postmaster          `sconf-doc:"Where mail goes for postmaster without domain, for postmaster at the hostnames above, and for postmaster of any domain where that address is not configured otherwise. Every mail server must take this mail."`
 	InitialMailboxes InitialMailboxes    `sconf:"optional" sconf-doc:"Mailboxes that new accounts start with, besides Inbox. If absent: Sent, Archive, Trash, Drafts and Junk, with those uses."`
+	Queue            Queue               `sconf:"optional" sconf-doc:"How mail of users is sent on. What is absent here has values that suit most."`
 	QuotaMessageSize int64               `sconf:"optional" sconf-doc:"Limit in bytes for all messages of an account together, unless the account has its own. Copies of a message in several mailboxes count once. Zero is no limit."`
 }
 
