@@ -54,8 +54,8 @@ func (a *attempts) take() (list []authdb.LoginAttempt) {
 	return list
 }
 
-// Serve records login attempts and removes old ones until ctx is done; then it
-// records what is left and returns.
+// Serve records login attempts and the use of credentials, and removes old
+// attempts, until ctx is done; then it records what is left and returns.
 func (a *Authenticator) Serve(ctx context.Context) {
 	record := time.NewTicker(attemptsTime)
 	defer record.Stop()
@@ -65,9 +65,11 @@ func (a *Authenticator) Serve(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			a.record(context.WithoutCancel(ctx))
+			a.noteUsed(context.WithoutCancel(ctx))
 			return
 		case <-record.C:
 			a.record(ctx)
+			a.noteUsed(ctx)
 		case <-prune.C:
 			if n, err := a.opts.DB.PruneLoginAttempts(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				a.log.ErrorContext(ctx, "removing old login attempts", "err", err)

@@ -15,14 +15,17 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/ratelimit"
+	"github.com/mjl-/mox/sasl"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
@@ -58,6 +61,9 @@ const (
 	// userMax and passwordMax bound what is looked at, in bytes.
 	userMax     = 512
 	passwordMax = 1024
+
+	// decoyKeySize is in bytes.
+	decoyKeySize = 32
 )
 
 // failures are the limits on failed logins: in a minute and in a day, by network.
@@ -76,6 +82,11 @@ type Options struct {
 	Registerer prometheus.Registerer
 	Rand       io.Reader // Nil: crypto/rand.Reader.
 
+	// DecoyKey makes the salts for users who aren't there. It must stay the same
+	// over restarts: a salt that changes tells that there is no such user. 32
+	// random bytes, as secret as passwords. Nil: new for each process.
+	DecoyKey []byte
+
 	// LoopbackExempt spares peers on loopback limits and delays.
 	LoopbackExempt bool
 }
@@ -92,9 +103,11 @@ type Authenticator struct {
 	metrics  *metrics
 	failures *ratelimit.Limiter
 	hasher   hasher
+	places   places
 	decoy    store.Credential // Checked in place of one that isn't there.
 	verified *verified
 	attempts *attempts
+	used     *used
 }
 
 // New returns an Authenticator. Serve must run for login attempts to be recorded.
@@ -110,9 +123,17 @@ func New(opts Options) (*Authenticator, error) {
 		log:      opts.Log.With("pkg", "auth"),
 		failures: ratelimit.New(failures...),
 		hasher:   newHasher(),
+		places:   newPlaces(),
 		attempts: newAttempts(),
+		used:     newUsed(),
 	}
 	var err error
+	if len(opts.DecoyKey) == 0 {
+		a.opts.DecoyKey = make([]byte, decoyKeySize)
+		if _, err = io.ReadFull(opts.Rand, a.opts.DecoyKey); err != nil {
+			return nil, fmt.Errorf("making decoy key: %w", err)
+		}
+	}
 	if a.metrics, err = newMetrics(opts.Registerer); err != nil {
 		return nil, err
 	}
@@ -130,6 +151,7 @@ type Attempt struct {
 	CID       int64      // Connection id in the log.
 	Protocol  string     // "imap", "smtp": also the scope that a credential must have.
 	Mechanism string     // "login", "plain": as counted and recorded.
+	Key       string     // From function Key: a login must be for the account of this key.
 	RemoteIP  netip.Addr // Zero if there is no network.
 	LocalIP   netip.Addr
 	TLS       string // Version and cipher, empty for plain text.
@@ -142,33 +164,90 @@ type Login struct {
 }
 
 // Password checks a user's address and password. The error is ErrBadCredentials,
-// a *DisabledError, ErrLimited, or trouble of our own, which says nothing about
-// the credentials. A failed login takes a while.
+// a *DisabledError, ErrLimited, ErrBusy, sasl.ErrAuthorization for another account
+// than that of Attempt.Key, or trouble of our own, which says nothing about the
+// credentials. A failed login takes a while, and any after several failures.
 func (a *Authenticator) Password(ctx context.Context, attempt Attempt, user, password string) (Login, error) {
-	start := time.Now()
-	if !a.allowed(attempt) {
-		a.metrics.limited(attempt)
-		return Login{}, ErrLimited
-	}
-	login, result, err := a.check(ctx, attempt, user, password)
-	if errors.Is(err, ErrLimited) {
-		a.metrics.limited(attempt)
-		return Login{}, err
-	}
-	a.note(ctx, attempt, login, user, result, err)
-	if a.exempt(attempt) {
-		return login, err
-	}
-	switch {
-	case err == nil:
-		a.failures.Reset(attempt.RemoteIP)
-	case errors.Is(err, ErrBadCredentials):
-		a.failures.Add(start, attempt.RemoteIP, 1)
-		if werr := waitUntil(ctx, start.Add(failTime)); werr != nil {
-			return Login{}, werr
+	return a.try(ctx, attempt, func() outcome { return a.check(ctx, attempt, user, password) })
+}
+
+// outcome is how an attempt ended.
+type outcome struct {
+	login      Login  // Zero if not known.
+	user       string // As given.
+	result     authdb.Result
+	err        error
+	credential *store.Credential // That was used. Nil: none.
+}
+
+// try looks at an attempt, if limits allow it, and does what has to be done about
+// how it ends.
+func (a *Authenticator) try(ctx context.Context, attempt Attempt, check func() outcome) (Login, error) {
+	exempt := a.exempt(attempt)
+	if !exempt {
+		leave, err := a.places.enter()
+		if err != nil {
+			return Login{}, err
+		}
+		defer leave()
+		if err := a.slowDown(ctx, attempt); err != nil {
+			return Login{}, err
 		}
 	}
-	return login, err
+	start := time.Now()
+	o := check()
+	if errors.Is(o.err, ErrLimited) {
+		a.metrics.limited(attempt)
+		return Login{}, o.err
+	}
+	a.note(ctx, attempt, o)
+	switch {
+	case o.err == nil:
+		if o.credential != nil {
+			a.used.add(o.login.Account, *o.credential, start)
+		}
+		if !exempt {
+			a.failures.Reset(attempt.RemoteIP)
+		}
+		return o.login, nil
+	case !exempt && isFailure(o.result):
+		a.failures.Add(start, attempt.RemoteIP, 1)
+		if err := waitUntil(ctx, start.Add(failTime)); err != nil {
+			return Login{}, err
+		}
+	}
+	return Login{}, o.err
+}
+
+// isFailure tells whether a result is the client's fault, and counts against its
+// network.
+func isFailure(r authdb.Result) bool {
+	switch r {
+	case authdb.BadUser, authdb.BadPassword, authdb.BadCreds, authdb.BadChanBind, authdb.BadProtocol:
+		return true
+	}
+	return false
+}
+
+// slowDown waits before an attempt, the longer the more the network has failed.
+func (a *Authenticator) slowDown(ctx context.Context, attempt Attempt) error {
+	now := time.Now()
+	if !a.allowed(attempt) {
+		a.metrics.limited(attempt)
+		return ErrLimited
+	}
+	d := delay(a.failures.Count(now, 0, ratelimit.Narrow, attempt.RemoteIP))
+	if d == 0 {
+		return nil
+	}
+	if err := waitUntil(ctx, now.Add(d)); err != nil {
+		return err
+	}
+	if !a.allowed(attempt) { // Others were waiting too, and have failed.
+		a.metrics.limited(attempt)
+		return ErrLimited
+	}
+	return nil
 }
 
 // exempt tells whether there are no limits for a peer.
@@ -183,32 +262,55 @@ func (a *Authenticator) allowed(attempt Attempt) bool {
 
 // check finds the account and its secrets, and compares. For an unknown user it
 // does the same work with a decoy.
-func (a *Authenticator) check(ctx context.Context, attempt Attempt, user, password string) (Login, authdb.Result, error) {
-	c := a.opts.Config()
-	login, known := lookup(c, user)
+func (a *Authenticator) check(ctx context.Context, attempt Attempt, user, password string) outcome {
+	o := outcome{user: user}
+	login, known := lookup(a.opts.Config(), user)
 	credentials := []store.Credential{a.decoy}
 	if known {
+		o.login = login
 		own, err := a.credentials(ctx, login.Account, attempt.Protocol)
 		if err != nil {
-			return login, authdb.Error, err
+			o.result, o.err = authdb.Error, err
+			return o
 		}
-		if len(own) > 0 {
+		if own = slices.DeleteFunc(own, hasNoHash); len(own) > 0 {
 			credentials = own
 		}
 	}
-	ok, err := a.verify(ctx, attempt, credentials, password)
+	var err error
+	o.credential, err = a.verify(ctx, attempt, credentials, password)
 	switch {
 	case err != nil:
-		return Login{}, authdb.Error, err
+		o.result, o.err = authdb.Error, err
 	case !known:
-		return Login{}, authdb.BadUser, ErrBadCredentials
-	case !ok:
-		return login, authdb.BadPassword, ErrBadCredentials
+		o.result, o.err = authdb.BadUser, ErrBadCredentials
+	case o.credential == nil:
+		o.result, o.err = authdb.BadPassword, ErrBadCredentials
+	default:
+		return a.admit(ctx, attempt, o)
 	}
-	if reason := c.LoginDisabled(login.Account); reason != "" {
-		return login, authdb.LoginDisabled, &DisabledError{reason}
+	return o
+}
+
+// admit decides about a login with the right credentials.
+func (a *Authenticator) admit(ctx context.Context, attempt Attempt, o outcome) outcome {
+	if reason := a.opts.Config().LoginDisabled(o.login.Account); reason != "" {
+		o.result, o.err = authdb.LoginDisabled, &DisabledError{reason}
+		return o
 	}
-	return login, authdb.OK, nil
+	o.result = authdb.OK
+	if attempt.Key == "" {
+		return o
+	}
+	key, err := a.opts.DB.TLSPublicKey(ctx, attempt.Key)
+	switch {
+	case errors.Is(err, authdb.ErrNoKey): // Removed during the connection: it means nothing any more.
+	case err != nil:
+		o.result, o.err = authdb.Error, err
+	case key.Account != o.login.Account:
+		o.result, o.err = authdb.BadCreds, sasl.ErrAuthorization
+	}
+	return o
 }
 
 // lookup finds the account of an address as users write them.
@@ -216,7 +318,7 @@ func lookup(c *config.Config, user string) (Login, bool) {
 	if len(user) > userMax {
 		return Login{}, false
 	}
-	address, err := smtp.ParseAddress(user)
+	address, err := smtp.ParseAddress(norm.NFC.String(user))
 	if err != nil {
 		return Login{}, false
 	}
@@ -246,22 +348,32 @@ func (a *Authenticator) credentials(ctx context.Context, account, protocol strin
 }
 
 // note counts, logs and records how an attempt ended.
-func (a *Authenticator) note(ctx context.Context, attempt Attempt, login Login, user string, result authdb.Result, err error) {
-	a.metrics.attempt(attempt, result)
-	attrs := []any{"cid", cid.Format(attempt.CID), "protocol", attempt.Protocol, "mechanism", attempt.Mechanism, "user", user, "remote", attempt.RemoteIP, "result", string(result)}
-	switch result {
+func (a *Authenticator) note(ctx context.Context, attempt Attempt, o outcome) {
+	a.metrics.attempt(attempt, o.result)
+	attrs := []any{
+		"cid", cid.Format(attempt.CID), "protocol", attempt.Protocol, "mechanism", attempt.Mechanism,
+		"user", o.user, "remote", attempt.RemoteIP, "result", string(o.result), "account", o.login.Account,
+	}
+	if attempt.Key != "" {
+		attrs = append(attrs, "key", attempt.Key)
+	}
+	switch o.result {
 	case authdb.OK:
-		a.log.DebugContext(ctx, "login", append(attrs, "account", login.Account)...)
+		a.log.DebugContext(ctx, "login", attrs...)
+	case authdb.Aborted:
+		a.log.DebugContext(ctx, "authentication aborted", attrs...)
 	case authdb.Error:
-		a.log.ErrorContext(ctx, "checking credentials", append(attrs, "account", login.Account, "err", err)...)
+		a.log.ErrorContext(ctx, "checking credentials", append(attrs, "err", o.err)...)
+	case authdb.BadChanBind:
+		a.log.WarnContext(ctx, "failed authentication attempt", append(attrs, "err", o.err)...)
 	default:
 		// Operators have other programs watch for this message and the address.
-		a.log.InfoContext(ctx, "failed authentication attempt", append(attrs, "account", login.Account)...)
+		a.log.InfoContext(ctx, "failed authentication attempt", attrs...)
 	}
 	now := time.Now()
 	a.attempts.add(authdb.LoginAttempt{
-		Account: login.Account, Login: user, RemoteIP: ipString(attempt.RemoteIP), LocalIP: ipString(attempt.LocalIP), TLS: attempt.TLS,
-		Protocol: attempt.Protocol, Mechanism: attempt.Mechanism, Result: result, Count: 1, First: now, Last: now,
+		Account: o.login.Account, Login: o.user, RemoteIP: ipString(attempt.RemoteIP), LocalIP: ipString(attempt.LocalIP), TLS: attempt.TLS,
+		PublicKey: attempt.Key, Protocol: attempt.Protocol, Mechanism: attempt.Mechanism, Result: o.result, Count: 1, First: now, Last: now,
 	})
 }
 

@@ -3,14 +3,10 @@ package auth
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/pbkdf2"
-	"crypto/sha1" // Many clients have SCRAM-SHA-1 only.
-	"crypto/sha256"
+	"crypto"
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 	"time"
@@ -19,6 +15,7 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/text/secure/precis"
 
+	"github.com/mjl-/mox/sasl"
 	"github.com/mjl-/mox/store"
 )
 
@@ -62,13 +59,20 @@ var (
 	ErrBusy = errors.New("auth: too many logins at once")
 )
 
+// CredentialOption says what else is derived from a password.
+type CredentialOption int
+
+// WithCRAMMD5 keeps what CRAM-MD5 needs. Who reads that from the disk can log in
+// with it, so only an administrator's wish for old clients is a reason.
+const WithCRAMMD5 CredentialOption = 1
+
 // NewCredential derives from a password what is stored of it. Nothing of what it
 // returns gives the password away without guessing.
 //
 // All secrets of an account must have one salt, since a SCRAM server names it
 // before it knows which of them the client uses. So existing are the account's
 // credentials, none for a new account.
-func NewCredential(random io.Reader, existing []store.Credential, password string, now time.Time) (store.Credential, error) {
+func NewCredential(random io.Reader, existing []store.Credential, password string, now time.Time, options ...CredentialOption) (store.Credential, error) {
 	prepared, err := prepare(password)
 	if err != nil {
 		return store.Credential{}, fmt.Errorf("%w: %w", ErrPassword, err)
@@ -85,11 +89,16 @@ func NewCredential(random io.Reader, existing []store.Credential, password strin
 	c := store.Credential{Kind: KindPassword, Created: now}
 	c.Argon2id = store.Argon2id{Salt: salt, Time: argonTime, Memory: argonMemory, Lanes: argonLanes}
 	c.Argon2id.Hash = argonHash(c.Argon2id, prepared)
-	if c.SCRAM1, err = scramKeys(sha1.New, salt, prepared); err != nil {
+	if c.SCRAM1, err = scramKeys(crypto.SHA1, salt, prepared); err != nil {
 		return store.Credential{}, err
 	}
-	if c.SCRAM256, err = scramKeys(sha256.New, salt, prepared); err != nil {
+	if c.SCRAM256, err = scramKeys(crypto.SHA256, salt, prepared); err != nil {
 		return store.Credential{}, err
+	}
+	if slices.Contains(options, WithCRAMMD5) {
+		if c.CRAMMD5, err = sasl.CRAMMD5Key(prepared); err != nil {
+			return store.Credential{}, err
+		}
 	}
 	return c, nil
 }
@@ -110,24 +119,13 @@ func argonHash(a store.Argon2id, prepared string) []byte {
 	return argon2.IDKey([]byte(prepared), a.Salt, a.Time, a.Memory, a.Lanes, argonSize)
 }
 
-func scramKeys[H hash.Hash](h func() H, salt []byte, prepared string) (store.SCRAM, error) {
-	return scramKeysIterations(h, salt, prepared, scramIterations)
-}
-
-// scramKeysIterations computes what a server stores for SCRAM (RFC 5802, section 3).
-func scramKeysIterations[H hash.Hash](h func() H, salt []byte, prepared string, iterations int) (store.SCRAM, error) {
-	salted, err := pbkdf2.Key(h, prepared, salt, iterations, h().Size())
+// scramKeys derives what is stored for SCRAM.
+func scramKeys(h crypto.Hash, salt []byte, prepared string) (store.SCRAM, error) {
+	keys, err := sasl.DeriveSCRAM(h, prepared, salt, scramIterations)
 	if err != nil {
-		return store.SCRAM{}, fmt.Errorf("deriving SCRAM keys: %w", err)
+		return store.SCRAM{}, err
 	}
-	mac := func(text string) []byte {
-		m := hmac.New(func() hash.Hash { return h() }, salted)
-		m.Write([]byte(text))
-		return m.Sum(nil)
-	}
-	stored := h()
-	stored.Write(mac("Client Key"))
-	return store.SCRAM{Salt: salt, Iterations: int32(iterations), StoredKey: stored.Sum(nil), ServerKey: mac("Server Key")}, nil
+	return store.SCRAM{Salt: salt, Iterations: scramIterations, StoredKey: keys.Stored, ServerKey: keys.Server}, nil
 }
 
 // newDecoy returns a credential that no password has and that costs the same to
@@ -144,9 +142,11 @@ func newDecoy(random io.Reader) (store.Credential, error) {
 
 // isValid tells whether a credential can be used for a protocol.
 func isValid(c store.Credential, protocol string) bool {
-	return c.Revoked.IsZero() && len(c.Argon2id.Hash) == argonSize &&
-		(len(c.Scopes) == 0 || slices.Contains(c.Scopes, protocol))
+	return c.Revoked.IsZero() && (len(c.Scopes) == 0 || slices.Contains(c.Scopes, protocol))
 }
+
+// hasNoHash tells whether a password can't be compared with a credential.
+func hasNoHash(c store.Credential) bool { return len(c.Argon2id.Hash) != argonSize }
 
 // hasher has a place for each check at a time.
 type hasher chan struct{}
@@ -166,19 +166,19 @@ func (h hasher) do(ctx context.Context, fn func() error) error {
 	return fn()
 }
 
-// verify tells whether one of the credentials has this password. The same work
-// is done whichever has it, and if none has.
+// verify returns the one of the credentials that has this password, nil if none
+// has. The same work is done whichever it is.
 //
 // Limits are looked at again when there is a place to compute: of many logins
 // that came at once, some have failed in the meantime.
-func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials []store.Credential, password string) (bool, error) {
+func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials []store.Credential, password string) (*store.Credential, error) {
 	prepared, err := prepare(password)
 	if err != nil {
 		prepared = "" // Which no credential has, but it takes its time.
 	}
-	for _, c := range credentials {
+	for i, c := range credentials {
 		if a.verified.has(c, prepared) {
-			return true, nil
+			return &credentials[i], nil
 		}
 	}
 	found, last := -1, store.Argon2id{}
@@ -194,7 +194,7 @@ func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials
 				return nil
 			})
 			if err != nil {
-				return false, fmt.Errorf("checking a password: %w", err)
+				return nil, fmt.Errorf("checking a password: %w", err)
 			}
 			last = c.Argon2id
 		}
@@ -202,10 +202,11 @@ func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials
 			found = i
 		}
 	}
-	if found >= 0 {
-		a.verified.add(credentials[found], prepared)
+	if found < 0 {
+		return nil, nil
 	}
-	return found >= 0, nil
+	a.verified.add(credentials[found], prepared)
+	return &credentials[found], nil
 }
 
 // sameCost tells whether a password has the same hash for both.

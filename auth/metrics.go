@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,10 +15,17 @@ type metrics struct {
 	refused  *prometheus.CounterVec // By kind.
 }
 
-// variants are the mechanisms by protocol, so that each label is there from the
-// start.
-var variants = map[string][]string{
-	"imap": {"login", "plain"},
+// mechanismKey is the mechanism of logins by the key of a TLS client certificate
+// alone.
+const mechanismKey = "tlsclientauth"
+
+// protocols are the kinds of logins, so that each label is there from the start.
+var protocols = []string{"imap", "smtp"}
+
+// results are how logins end.
+var results = []authdb.Result{
+	authdb.OK, authdb.BadUser, authdb.BadPassword, authdb.BadCreds, authdb.BadChanBind, authdb.BadProtocol,
+	authdb.LoginDisabled, authdb.Error, authdb.Aborted,
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -29,11 +37,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "mox_authentication_ratelimited_total", Help: "Logins refused unseen, after many failures from the network.",
 		}, []string{"kind"}),
 	}
-	for kind, mechanisms := range variants {
+	for _, kind := range protocols {
 		m.refused.WithLabelValues(kind)
-		for _, variant := range mechanisms {
-			for _, r := range []authdb.Result{authdb.OK, authdb.BadUser, authdb.BadPassword, authdb.LoginDisabled, authdb.Error} {
-				m.attempts.WithLabelValues(kind, variant, string(r))
+		for _, variant := range append([]string{mechanismKey}, mechanisms...) {
+			for _, r := range results {
+				m.attempts.WithLabelValues(kind, strings.ToLower(variant), string(r))
 			}
 		}
 	}

@@ -6,12 +6,7 @@
 // claims is so.
 package sasl
 
-import (
-	"bytes"
-	"errors"
-	"fmt"
-	"unicode/utf8"
-)
+import "errors"
 
 var (
 	// ErrMessage means the client's message breaks the mechanism's grammar. The
@@ -21,6 +16,33 @@ var (
 	// ErrAuthorization means the client asks to act as somebody else than who it
 	// authenticates as, which nobody may. The exchange has failed.
 	ErrAuthorization = errors.New("sasl: authorization as another user")
+
+	// ErrChannelBinding means the two sides see different channels, or one of them
+	// was made to believe that the other can't tell (RFC 5802, section 6): somebody
+	// may be in between. The exchange has failed.
+	ErrChannelBinding = errors.New("sasl: channel binding does not match")
+
+	// ErrProof means the peer has not shown that it knows the password: for a
+	// server that it is wrong, for a client that the server may be an impostor.
+	ErrProof = errors.New("sasl: wrong proof of knowing the password")
+
+	// ErrRefused means the server said within the mechanism that it refuses.
+	ErrRefused = errors.New("sasl: refused by the server")
+
+	// ErrMechanism means client and server have no mechanism in common.
+	ErrMechanism = errors.New("sasl: no common mechanism")
+)
+
+// Names of the mechanisms.
+const (
+	External     = "EXTERNAL"
+	SCRAM256Plus = "SCRAM-SHA-256-PLUS"
+	SCRAM256     = "SCRAM-SHA-256"
+	SCRAM1Plus   = "SCRAM-SHA-1-PLUS"
+	SCRAM1       = "SCRAM-SHA-1"
+	CRAMMD5      = "CRAM-MD5"
+	Plain        = "PLAIN"
+	Login        = "LOGIN"
 )
 
 // fieldMax bounds each field of a message in bytes. RFC 4616, section 2, asks
@@ -49,40 +71,4 @@ type Client interface {
 	// the caller must feed it data that comes with the outcome too, and must not
 	// take the login for good before done.
 	Next(challenge []byte) (resp []byte, done bool, err error)
-}
-
-// PlainServer is the server's side of PLAIN, RFC 4616. Its fields are set when
-// Next is done. They are as the client sent them: preparing them for comparison
-// is up to package auth.
-type PlainServer struct {
-	Username string
-	Password string
-}
-
-// Name returns "PLAIN".
-func (s *PlainServer) Name() string { return "PLAIN" }
-
-// Next takes the one message of PLAIN. The challenge for it is empty.
-func (s *PlainServer) Next(resp []byte) (challenge []byte, done bool, err error) {
-	if resp == nil {
-		return []byte{}, false, nil
-	}
-	fields := bytes.Split(resp, []byte{0})
-	if len(fields) != 3 {
-		return nil, false, fmt.Errorf("%w: %d fields instead of 3", ErrMessage, len(fields))
-	}
-	for _, f := range fields {
-		if len(f) > fieldMax || !utf8.Valid(f) {
-			return nil, false, fmt.Errorf("%w: field of %d bytes, or not UTF-8", ErrMessage, len(f))
-		}
-	}
-	authorize, username, password := string(fields[0]), string(fields[1]), string(fields[2])
-	switch {
-	case username == "" || password == "":
-		return nil, false, fmt.Errorf("%w: empty username or password", ErrMessage)
-	case authorize != "" && authorize != username:
-		return nil, false, ErrAuthorization
-	}
-	s.Username, s.Password = username, password
-	return nil, true, nil
 }
