@@ -9,12 +9,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
+	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mjl-/mox/sasl"
-	"github.com/mjl-/mox/smtp"
 )
 
 var (
@@ -25,37 +26,32 @@ var (
 	// ErrNoTLS means TLS is demanded and the server doesn't offer it.
 	ErrNoTLS = errors.New("smtpclient: server has no STARTTLS")
 
-	// ErrNoSMTPUTF8 and ErrNo8BitMIME mean that the message needs an extension that the
-	// server doesn't have. Another server of the domain may.
-	ErrNoSMTPUTF8 = errors.New("smtpclient: server has no SMTPUTF8")
-	ErrNo8BitMIME = errors.New("smtpclient: server has no 8BITMIME")
+	// ErrNoSMTPUTF8, ErrNo8BitMIME and ErrNoRequireTLS mean that the message needs an
+	// extension that the server doesn't have. Another server of the domain may.
+	// Nothing was sent of the message, and the connection can be used.
+	ErrNoSMTPUTF8   = errors.New("smtpclient: server has no SMTPUTF8")
+	ErrNo8BitMIME   = errors.New("smtpclient: server has no 8BITMIME")
+	ErrNoRequireTLS = errors.New("smtpclient: server has no REQUIRETLS")
 
-	// ErrSize means the message is larger than the server takes.
+	// ErrSize means the message is larger than the server takes. Nothing was sent
+	// of it, and the connection can be used.
 	ErrSize = errors.New("smtpclient: message is too large for the server")
+
+	// ErrContent means the content can't be read, is not of the size that was said,
+	// or has a CR or LF that is no line end. That is our fault, and another try will
+	// not help. The server has no message, but the connection may be broken.
+	ErrContent = errors.New("smtpclient: content can't be sent")
+
+	// ErrAuth means authentication was impossible: no mechanism fits, or the server
+	// could not prove who it is. A refusal is a *Reply instead.
+	ErrAuth = errors.New("smtpclient: authentication failed")
 
 	// ErrProtocol means the server sent what is no SMTP.
 	ErrProtocol = errors.New("smtpclient: protocol error")
 
 	// ErrLost means the connection was lost, or time ran out.
 	ErrLost = errors.New("smtpclient: connection lost")
-
-	errNotBuilt = errors.New("smtpclient: not built yet")
 )
-
-// Reply is a reply of the server that is not what we hoped for. It is the error
-// of commands that were refused.
-type Reply struct {
-	Command  string   // That it answers, as "RCPT". Empty for the greeting.
-	Code     int      // 400 to 599.
-	Enhanced string   // "5.1.1", empty if there was none.
-	Lines    []string // Text, without codes. Printable; cut at a maximum.
-}
-
-// Error returns the reply on one line.
-func (r *Reply) Error() string { return "" }
-
-// Temporary returns whether trying again can help.
-func (r *Reply) Temporary() bool { return r.Code < 500 }
 
 // TLSMode is what a client does about TLS.
 type TLSMode int
@@ -73,82 +69,156 @@ type Options struct {
 	Hello string // Name for EHLO, required: a domain in A-labels or an address literal.
 
 	TLS       TLSMode
-	TLSConfig *tls.Config // With ServerName. Verification is as it says.
+	TLSConfig *tls.Config // Required unless TLSSkip. With ServerName. Verification is as it says.
 
-	// Auth chooses a mechanism from those the server offers, after TLS. Nil: no
-	// authentication.
+	// Auth chooses a mechanism from those the server offers, after TLS, in upper
+	// case; cs is nil in plain text. If it returns a nil Client there is no
+	// authentication. Nil: the same.
 	Auth func(mechanisms []string, cs *tls.ConnectionState) (sasl.Client, error)
+
+	// Strict8Bit makes Send return ErrNo8BitMIME for 8-bit content if the server
+	// doesn't announce that it takes it. Without, the content is sent undeclared:
+	// about all servers take it.
+	Strict8Bit bool
 
 	// Trace gets each line: sent or received, without credentials and message data.
 	Trace func(sent bool, line string)
 
-	// Observe gets each command with its reply code and how long it took.
+	// Observe gets each command with its reply code and how long it took. The
+	// greeting has the command "", the end of a message after DATA has ".".
 	Observe func(command string, code int, took time.Duration)
 
 	// Limits in place of those of RFC 5321, section 4.5.3.2. Zero: that.
 	Timeouts Timeouts
 }
 
-// Timeouts are the limits of RFC 5321, section 4.5.3.2.
+// Timeouts are the limits of RFC 5321, section 4.5.3.2. DataBlock is for each
+// write of at most 32 KiB, the others are for a whole reply.
 type Timeouts struct {
 	Greeting, Mail, Rcpt, DataInit, DataBlock, DataDone, Other time.Duration
 }
 
+// withDefaults returns t with the limits of the RFC where there is none. It has
+// none for other commands.
+func (t Timeouts) withDefaults() Timeouts {
+	for _, d := range []struct {
+		field *time.Duration
+		limit time.Duration
+	}{
+		{&t.Greeting, 5 * time.Minute},
+		{&t.Mail, 5 * time.Minute},
+		{&t.Rcpt, 5 * time.Minute},
+		{&t.DataInit, 2 * time.Minute},
+		{&t.DataBlock, 3 * time.Minute},
+		{&t.DataDone, 10 * time.Minute},
+		{&t.Other, 5 * time.Minute},
+	} {
+		if *d.field == 0 {
+			*d.field = d.limit
+		}
+	}
+	return t
+}
+
 // Client is a conversation. It is for one goroutine.
-type Client struct{}
+type Client struct {
+	// Constant after New.
+	opts Options
+	wire *wire
+	ext  Extensions
+	tls  *tls.ConnectionState
+
+	broken bool // See Broken.
+	closed bool
+	dirty  bool // The server may be within a transaction that failed.
+}
 
 // New reads the greeting, says EHLO (or HELO), and does TLS and authentication as
 // opts say. If it fails the connection is closed. When ctx is done it breaks off.
 func New(ctx context.Context, conn net.Conn, opts Options) (*Client, error) {
-	return nil, errNotBuilt
+	opts.Timeouts = opts.Timeouts.withDefaults()
+	c := &Client{opts: opts, wire: newWire(conn, opts.Timeouts.DataBlock)}
+	err := c.checkOptions()
+	if err == nil {
+		done := c.wire.watch(ctx)
+		err = c.start(ctx)
+		done()
+		if cause := c.wire.interrupted(); cause != nil && err == nil {
+			c.broken = true
+			err = fmt.Errorf("%w: %w", ErrLost, cause) // Only just.
+		}
+	} else {
+		c.broken = true // Nothing was said, and nothing needs to be.
+	}
+	if err != nil {
+		_ = c.Close() // The first error says more.
+		return nil, err
+	}
+	c.wire.r.Release()
+	return c, nil
 }
 
-// Extensions is what a server announced after TLS.
-type Extensions struct {
-	Pipelining, EightBitMIME, SMTPUTF8, Chunking, StartTLS, RequireTLS, DSN, Enhanced bool
-	Size                                                                              int64 // Zero: no limit known.
-	RcptMax                                                                           int64 // LIMITS, RFC 9422. Zero: none known.
-	MailMax                                                                           int64
-	Auth                                                                              []string
-	FutureReleaseMax                                                                  int64 // Seconds, zero: not supported.
+func (c *Client) checkOptions() error {
+	if c.opts.Hello == "" || strings.ContainsFunc(c.opts.Hello, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return fmt.Errorf("smtpclient: %+q is no name for EHLO", c.opts.Hello)
+	}
+	if c.opts.TLS != TLSSkip && c.opts.TLSConfig == nil {
+		return errors.New("smtpclient: TLS without configuration")
+	}
+	return nil
+}
+
+// start does all that comes before the first message.
+func (c *Client) start(ctx context.Context) error {
+	if c.opts.TLS == TLSImmediate {
+		if err := c.handshake(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.greeting(); err != nil {
+		return c.orAlert(err)
+	}
+	if err := c.hello(); err != nil {
+		return c.orAlert(err)
+	}
+	if c.opts.TLS == TLSOpportunistic && c.ext.StartTLS || c.opts.TLS == TLSRequired {
+		if err := c.startTLS(ctx); err != nil {
+			return c.orAlert(err)
+		}
+	}
+	if c.opts.Auth != nil {
+		return c.orAlert(c.authenticate())
+	}
+	return nil
 }
 
 // Extensions returns what the server announced.
-func (c *Client) Extensions() Extensions { return Extensions{} }
+func (c *Client) Extensions() Extensions {
+	ext := c.ext
+	ext.Auth = slices.Clone(ext.Auth)
+	return ext
+}
 
 // TLS returns the state of TLS, nil in plain text.
-func (c *Client) TLS() *tls.ConnectionState { return nil }
-
-// Transaction is one message.
-type Transaction struct {
-	From     smtp.Path // Zero: the null sender.
-	To       []smtp.Path
-	EightBit bool                          // The content has bytes over 127.
-	SMTPUTF8 bool                          // Addresses or header need it.
-	Size     int64                         // Of Content, in bytes.
-	Content  func() (io.ReadCloser, error) // Called when the server wants it. CRLF line ends.
-}
-
-// Send sends a message. It returns one error for each recipient, nil if the
-// server has taken responsibility for it, a *Reply if it was refused; err is why
-// the whole transaction failed, and then it is in each of the others too.
-//
-// MaybeSent is set if the connection was lost between the end of the message and
-// its reply: the server may have it.
-func (c *Client) Send(ctx context.Context, t Transaction) (SendResult, error) {
-	return SendResult{}, errNotBuilt
-}
-
-// SendResult is what came of a transaction.
-type SendResult struct {
-	Rcpts     []error // By recipient.
-	MaybeSent bool
-	Reply     string // To the end of the message, for the log.
-}
+func (c *Client) TLS() *tls.ConnectionState { return c.tls }
 
 // Broken returns whether the connection can't be used for another message.
-func (c *Client) Broken() bool { return true }
+func (c *Client) Broken() bool { return c.broken || c.closed }
 
 // Close says QUIT if that makes sense, without a long wait, and closes the
 // connection.
-func (c *Client) Close() error { return errNotBuilt }
+func (c *Client) Close() error {
+	if c.closed {
+		return nil
+	}
+	if !c.broken {
+		// RFC 5321, section 4.1.1.10, wants us to wait for the reply. There is nothing
+		// to be learned from it.
+		_, _ = c.command("QUIT", "QUIT", quitWait)
+	}
+	c.closed = true
+	if c.broken {
+		return c.wire.raw.Close() // Without the farewell of TLS, that could wait.
+	}
+	return c.wire.conn.Close()
+}
