@@ -6,6 +6,11 @@
 // When there is another attempt is the queue's business; what a server may demand
 // of a connection is a pure decision here (tlspolicy.go); speaking SMTP is package
 // smtpclient's.
+//
+// Where mail for a domain goes is in route.go, an attempt with its steps in
+// attempt.go, dial.go and send.go, hand-over to accounts in local.go. What is made
+// of the result, when there is another attempt and whether the sender is told, is
+// one pure function in outcome.go.
 package delivery
 
 import (
@@ -13,8 +18,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,10 +43,13 @@ type Options struct {
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 	CIDs       *cid.Counter
-	CIDKey     cid.Key
-	Rand       io.Reader
+	Rand       io.Reader // For Message-IDs, and for the order of hosts. Read by New only.
 
-	// Dial makes connections. Nil: TCP.
+	// Panicked is called when a delivery died of a panic, after it was logged. Nil:
+	// nothing else is done.
+	Panicked func()
+
+	// Dial makes connections, from local if that is valid. Nil: TCP.
 	Dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)
 
 	// Port other servers listen on. Zero: 25. Tests have others.
@@ -51,18 +62,151 @@ type Options struct {
 	// Workers bounds deliveries at a time, remote and local together. Zero: 150.
 	Workers int
 
-	// ConnectTimeout, SessionTimeout bound a connection. Zero: 30 s, 30 minutes.
+	// ConnectTimeout bounds the time to connect to a host, with all its addresses,
+	// and SessionTimeout that of a conversation. Zero: 30 s, 30 minutes.
 	ConnectTimeout, SessionTimeout time.Duration
 }
 
+// Defaults of Options.
+const (
+	portDefault           = 25
+	workersDefault        = 150
+	connectTimeoutDefault = 30 * time.Second
+	sessionTimeoutDefault = 30 * time.Minute
+)
+
+// nextRetryAfter is how long a worker waits when the queue has trouble.
+const nextRetryAfter = 10 * time.Second
+
 // Sender delivers what is due. It is safe for concurrent use.
-type Sender struct{}
+type Sender struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+
+	handed     atomic.Int64  // Keys that wait for confirmation, about.
+	manyHanded chan struct{} // Has room for one: there are confirmMax.
+
+	mu   sync.Mutex
+	seed *rand.Rand
+}
 
 // New returns a Sender. It starts nothing.
-func New(opts Options) (*Sender, error) { return nil, errors.New("delivery: not built yet") }
+func New(opts Options) (*Sender, error) {
+	if opts.Queue == nil || opts.Receiver == nil || opts.Resolver == nil || opts.Config == nil || opts.Log == nil ||
+		opts.Registerer == nil || opts.CIDs == nil || opts.Rand == nil {
+		return nil, errors.New("delivery: missing option")
+	}
+	if err := opts.Schedule.Check(); err != nil {
+		return nil, err
+	}
+	if opts.Panicked == nil {
+		opts.Panicked = func() {}
+	}
+	if opts.Dial == nil {
+		opts.Dial = dialTCP
+	}
+	if opts.Port == 0 {
+		opts.Port = portDefault
+	}
+	if opts.Workers <= 0 {
+		opts.Workers = workersDefault
+	}
+	if opts.ConnectTimeout <= 0 {
+		opts.ConnectTimeout = connectTimeoutDefault
+	}
+	if opts.SessionTimeout <= 0 {
+		opts.SessionTimeout = sessionTimeoutDefault
+	}
+	var seed [32]byte
+	if _, err := io.ReadFull(opts.Rand, seed[:]); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(opts.Registerer, opts.Queue.Stats)
+	if err != nil {
+		return nil, err
+	}
+	return &Sender{
+		opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m,
+		manyHanded: make(chan struct{}, 1), seed: rand.New(rand.NewChaCha8(seed)),
+	}, nil
+}
+
+// random returns a source of random numbers for one goroutine.
+func (s *Sender) random() *rand.Rand {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return rand.New(rand.NewPCG(s.seed.Uint64(), s.seed.Uint64()))
+}
 
 // Serve delivers until ctx is done, then lets running deliveries end in the grace
-// time, cancels the others, records what came of them, and returns.
+// time, cancels the others, records what came of them, and returns. It returns
+// early, with an error, when the queue is closed.
 func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
-	return errors.New("delivery: not built yet")
+	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	confirmable, finished := context.WithCancel(ctx)
+	var working, others sync.WaitGroup
+	others.Go(func() { s.confirm(confirmable) })
+	others.Go(func() { cancelAfter(ctx, hard, grace, cancel) })
+	closed := make(chan error, 1)
+	for range s.opts.Workers {
+		working.Go(func() {
+			if err := s.worker(ctx, hard); err != nil {
+				select {
+				case closed <- err:
+				default:
+				}
+			}
+		})
+	}
+	working.Wait()
+	finished()
+	cancel(nil)
+	others.Wait()
+	select {
+	case err := <-closed:
+		return err
+	default:
+		return nil
+	}
+}
+
+// cancelAfter cancels hard when the grace time has passed since ctx was done. It
+// returns then, or when hard is done.
+func cancelAfter(ctx, hard context.Context, grace time.Duration, cancel context.CancelCauseFunc) {
+	select {
+	case <-ctx.Done():
+	case <-hard.Done():
+		return
+	}
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		cancel(errInterrupted)
+	case <-hard.Done():
+	}
+}
+
+// worker delivers until ctx is done, or the queue is closed: then it returns its
+// error. Deliveries have hard as their context.
+func (s *Sender) worker(ctx, hard context.Context) error {
+	for ctx.Err() == nil {
+		w, err := s.opts.Queue.Next(ctx)
+		switch {
+		case err == nil:
+			s.deliver(hard, w)
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, queue.ErrClosed), errors.Is(err, queue.ErrFailed):
+			return err
+		default:
+			s.log.ErrorContext(ctx, "taking work from the queue", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(nextRetryAfter):
+			}
+		}
+	}
+	return nil
 }

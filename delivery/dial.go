@@ -1,0 +1,218 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/mjl-/mox/logfmt"
+	"github.com/mjl-/mox/smtpclient"
+)
+
+// dialTCP makes a TCP connection, from local if it is valid.
+func dialTCP(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error) {
+	var d net.Dialer
+	if local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	return d.DialContext(ctx, network, address)
+}
+
+// conversation is a connection with a host, ready for transactions.
+//
+// It is made by attempt.connect and ended by close, and nothing else knows where
+// it comes from: keeping conversations for other messages to the same host has
+// its place there.
+type conversation struct {
+	*smtpclient.Client
+	target
+	ctx    context.Context // Of the conversation: bounds its time.
+	cancel context.CancelFunc
+}
+
+func (c *conversation) close(ctx context.Context, a *attempt) {
+	if err := c.Close(); err != nil {
+		a.log.DebugContext(ctx, "closing connection", "host", c.String(), "err", err)
+	}
+	c.cancel()
+}
+
+// connect returns a conversation with a host at one of ips, in their order. It
+// goes on with the next address if one can't be reached, but not when what answers
+// there is no use: that is the host's answer.
+func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr) (*conversation, *failure) {
+	evidence := tlsEvidence{name: serverName(t), requireTLS: a.pending()[0].RequireTLS}
+	policy := decideTLS(evidence)
+	if policy.refuse != nil {
+		return nil, policy.refuse
+	}
+	conn, ip, err := a.dial(ctx, t, ips)
+	if err != nil {
+		return nil, a.dialFailure(ctx, t, err)
+	}
+	c, err := a.greet(ctx, conn, t, ip, policy)
+	if !errors.Is(err, smtpclient.ErrTLS) || !policy.fallback || ctx.Err() != nil {
+		return c, a.conversationFailure(ctx, t, err)
+	}
+	a.sender.metrics.fallbacks.Inc()
+	a.log.InfoContext(ctx, "tls failed, trying without", "host", t.String(), "ip", ip.String(), "err", err)
+	evidence.failed = true
+	conn, ip, err = a.dial(ctx, t, []netip.Addr{ip})
+	if err != nil {
+		return nil, a.dialFailure(ctx, t, err)
+	}
+	c, err = a.greet(ctx, conn, t, ip, decideTLS(evidence))
+	return c, a.conversationFailure(ctx, t, err)
+}
+
+// serverName is the name for TLS.
+func serverName(t target) string {
+	if t.ip.IsValid() {
+		return t.ip.String()
+	}
+	return t.name.ASCII
+}
+
+// dial connects to the first of ips that can be reached, within the time for
+// connecting: each gets an equal part of what is left.
+func (a *attempt) dial(ctx context.Context, t target, ips []netip.Addr) (net.Conn, netip.Addr, error) {
+	deadline := time.Now().Add(a.sender.opts.ConnectTimeout)
+	var errs []error
+	for i, ip := range ips {
+		left := time.Until(deadline) / time.Duration(len(ips)-i)
+		address := netip.AddrPortFrom(ip, a.sender.opts.Port).String()
+		a.dialed = ip
+		start := time.Now()
+		one, cancel := context.WithTimeout(ctx, left)
+		conn, err := a.sender.opts.Dial(one, "tcp", address, a.sources[family(ip)])
+		result := connectResult(ctx, err)
+		cancel()
+		a.sender.metrics.connections.WithLabelValues(result).Inc()
+		a.log.DebugContext(ctx, "connecting", "host", t.String(), "ip", ip.String(), "local", a.sources[family(ip)].String(),
+			"result", result, "took", time.Since(start), "err", err)
+		if err == nil {
+			return conn, ip, nil
+		}
+		errs = append(errs, fmt.Errorf("connecting to %s: %w", address, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, netip.Addr{}, errors.Join(errs...)
+}
+
+// connectResult returns the value of the label for an attempt to connect.
+func connectResult(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return resultOK
+	case ctx.Err() != nil:
+		return resultCanceled
+	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
+		return resultTimeout
+	}
+	return resultError
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+// dialFailure returns the failure for a host none of whose addresses answers.
+func (a *attempt) dialFailure(ctx context.Context, t target, err error) *failure {
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		return classify(t.String(), errInterrupted)
+	}
+	return &failure{enhanced: statusNoAnswer, text: "no connection with " + t.String() + " could be made", elsewhere: true, err: err}
+}
+
+// conversationFailure returns the failure for an error of a conversation, nil for
+// none.
+func (a *attempt) conversationFailure(ctx context.Context, t target, err error) *failure {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return classify(t.String(), err)
+}
+
+// greet begins a conversation on conn.
+func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.Addr, policy tlsPolicy) (*conversation, error) {
+	c := &conversation{target: t}
+	c.ctx, c.cancel = context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
+	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
+	opts := smtpclient.Options{
+		Hello: a.config.Hostname.ASCII, TLS: policy.mode, TLSConfig: policy.config, Observe: a.sender.metrics.command,
+	}
+	if a.log.Enabled(ctx, logfmt.LevelTrace) {
+		opts.Trace = func(sent bool, line string) {
+			prefix := "RC"
+			if sent {
+				prefix = "LC"
+			}
+			a.log.Log(ctx, logfmt.LevelTrace, "smtp", "prefix", prefix, "line", line)
+		}
+	}
+	var err error
+	if c.Client, err = smtpclient.New(c.ctx, conn, opts); err != nil {
+		c.cancel()
+		return nil, err
+	}
+	if c.TLS() != nil {
+		a.at.tls = tlsUnverified
+	}
+	return c, nil
+}
+
+// addresses returns where a host can be reached, in order.
+func (a *attempt) addresses(ctx context.Context, t target) ([]netip.Addr, *failure) {
+	found := []netip.Addr{t.ip}
+	if !t.ip.IsValid() {
+		var err error
+		if found, err = a.lookupIP(ctx, t); errors.Is(context.Cause(ctx), errInterrupted) {
+			return nil, classify(t.String(), errInterrupted)
+		} else if err != nil {
+			f := lookupFailure("addresses of "+t.String(), err, unroutable("the mail server "+t.String()+" has no address"))
+			f.elsewhere = true
+			return nil, f
+		}
+	}
+	if slices.ContainsFunc(found, a.identity.hasAddress) {
+		return nil, loopFailure(a.domain)
+	}
+	a.at.dualStack = slices.ContainsFunc(found, is4) && !allAre4(found)
+	ips := orderAddresses(found, a.lastDialed())
+	if len(ips) == 0 {
+		f := unroutable("the mail server " + t.String() + " has no address that can be used")
+		f.elsewhere = true
+		return nil, f
+	}
+	return ips, nil
+}
+
+func is4(ip netip.Addr) bool { return family(ip) == 1 }
+
+func allAre4(ips []netip.Addr) bool {
+	return !slices.ContainsFunc(ips, func(ip netip.Addr) bool { return !is4(ip) })
+}
+
+func (a *attempt) lookupIP(ctx context.Context, t target) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	ips, _, err := a.sender.opts.Resolver.LookupIP(ctx, "ip", t.name.Absolute())
+	return ips, err
+}
+
+// lastDialed returns the address tried last in the attempt before, the zero value
+// for none.
+func (a *attempt) lastDialed() netip.Addr {
+	ip, _ := netip.ParseAddr(a.work.Messages[0].DialedIP) // Empty, or written by us.
+	return ip
+}

@@ -1,0 +1,129 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
+)
+
+const (
+	// handoverTimeout bounds a hand-over. It waits for the journal and the accounts.
+	handoverTimeout = 5 * time.Minute
+
+	// confirmInterval is the time between confirmations of keys, and confirmMax how
+	// many of them are confirmed at a time: when so many wait it is done at once. A
+	// key costs little, and each confirmation a commit of each account.
+	confirmInterval = time.Minute
+	confirmMax      = 500
+
+	// confirmTimeout bounds one confirmation.
+	confirmTimeout = time.Minute
+)
+
+// handOver gives w to accounts of ours. It returns what came of it by message.
+func (s *Sender) handOver(ctx context.Context, id int64, w *queue.Work) []try {
+	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
+	defer cancel()
+	tries := make([]try, len(w.Messages))
+	h, err := newHandover(id, w)
+	if err != nil {
+		for i := range tries {
+			tries[i].failure = ours(err)
+		}
+		return tries
+	}
+	for i, res := range s.opts.Receiver.HandOver(ctx, h) {
+		tries[i].failure = handoverFailure(ctx, res.Err)
+		tries[i].handed = res.Keys
+	}
+	return tries
+}
+
+// newHandover returns the hand-over for w.
+func newHandover(id int64, w *queue.Work) (receive.Handover, error) {
+	first := w.Messages[0]
+	from, err := queue.Path(first.MailFrom)
+	if err != nil {
+		return receive.Handover{}, err
+	}
+	h := receive.Handover{CID: id, MailFrom: from, SMTPUTF8: first.SMTPUTF8, File: w.File, Size: w.Size, Prefix: first.Prefix}
+	for _, m := range w.Messages {
+		to, err := queue.Path(m.Rcpt)
+		if err != nil {
+			return receive.Handover{}, err
+		}
+		h.To = append(h.To, receive.HandoverRcpt{Path: to, Key: m.Key})
+	}
+	return h, nil
+}
+
+// handoverFailure returns the failure for a recipient that was handed over, nil
+// if it has the message.
+func handoverFailure(ctx context.Context, err error) *failure {
+	if err == nil {
+		return nil
+	}
+	if refusal, ok := errors.AsType[*smtp.Error](err); ok {
+		return &failure{code: refusal.Code, enhanced: refusal.Enhanced, text: refusal.Text, permanent: !refusal.Temporary(), err: err}
+	}
+	if errors.Is(context.Cause(ctx), errInterrupted) {
+		return classify("", errInterrupted)
+	}
+	return ours(err)
+}
+
+// confirm makes accounts forget keys of messages that are retired, until ctx is
+// done.
+func (s *Sender) confirm(ctx context.Context) {
+	ticker := time.NewTicker(confirmInterval)
+	defer ticker.Stop()
+	for {
+		if err := s.confirmAll(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "confirming hand-overs", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-s.manyHanded:
+		}
+	}
+}
+
+// confirmAll confirms what there is.
+func (s *Sender) confirmAll(ctx context.Context) error {
+	s.handed.Store(0)
+	for {
+		keys, err := s.opts.Queue.Unconfirmed(ctx, confirmMax)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		one, cancel := context.WithTimeout(ctx, confirmTimeout)
+		err = s.opts.Receiver.Confirm(one, keys)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if err := s.opts.Queue.Confirmed(ctx, keys); err != nil {
+			return err
+		}
+		if len(keys) < confirmMax {
+			return nil
+		}
+	}
+}
+
+// countHanded counts keys that wait for their confirmation.
+func (s *Sender) countHanded(n int) {
+	if n == 0 || s.handed.Add(int64(n)) < confirmMax {
+		return
+	}
+	select {
+	case s.manyHanded <- struct{}{}:
+	default:
+	}
+}

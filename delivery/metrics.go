@@ -1,0 +1,142 @@
+package delivery
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/dsn"
+	"github.com/mjl-/mox/queue"
+)
+
+// Values of the label "result" of connections.
+const (
+	resultOK       = "ok"
+	resultTimeout  = "timeout"
+	resultCanceled = "canceled"
+	resultError    = "error"
+)
+
+// Values of the label "tlsmode".
+const (
+	tlsNone       = "none"
+	tlsUnverified = "unverified"
+)
+
+// requireTLSNoPolicy is the value of the label "reason" for messages that require
+// TLS where nothing says how to verify it.
+const requireTLSNoPolicy = "nopolicy"
+
+// Values of the label "transport".
+const (
+	transportDirect = "direct"
+	transportLocal  = "local"
+)
+
+// attemptLabelMax is the highest number of an attempt that has a label of its own.
+const attemptLabelMax = 20
+
+// metrics counts what deliveries do.
+type metrics struct {
+	connections  *prometheus.CounterVec
+	durations    *prometheus.HistogramVec
+	destinations prometheus.Counter
+	authentic    prometheus.Counter
+	fallbacks    prometheus.Counter
+	requireTLS   *prometheus.CounterVec
+	maybeSent    prometheus.Counter
+	notices      *prometheus.CounterVec
+	commands     *prometheus.HistogramVec
+}
+
+func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, error) {
+	m := &metrics{
+		connections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_queue_connection_total", Help: "Attempts to connect to other mail servers.",
+		}, []string{"result"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mox_queue_delivery_duration_seconds",
+			Help:    "Time of attempts to deliver, by recipient: its number, the way, how the connection was protected, what came of it.",
+			Buckets: []float64{0.01, 0.05, 0.1, 0.5, 1, 5, 10, 20, 30, 60, 120, 300, 1800},
+		}, []string{"attempt", "transport", "tlsmode", "result"}),
+		destinations: newCounter("mox_queue_destinations_total", "Lookups of the mail servers of a domain, for an attempt."),
+		authentic:    newCounter("mox_queue_destinations_authentic_total", "Those with an answer that is protected by DNSSEC."),
+		fallbacks:    newCounter("mox_queue_plaintext_fallback_total", "Connections made again without TLS because it failed."),
+		requireTLS: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_queue_requiretls_unsupported_total", Help: "Messages that can't be sent as they require TLS.",
+		}, []string{"reason"}),
+		maybeSent: newCounter("mox_queue_maybe_sent_total", "Messages whose end was sent and not answered: they may arrive twice."),
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_queue_notification_total", Help: "Notifications to senders of mail that is delayed or failed, and those that could not be made.",
+		}, []string{"action", "result"}),
+		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "mox_smtpclient_command_duration_seconds",
+			Help:    "Time from an SMTP command to its reply.",
+			Buckets: []float64{0.001, 0.005, 0.01, 0.05, 0.100, 0.5, 1, 5, 10, 20, 30, 60, 120},
+		}, []string{"cmd", "code"}),
+	}
+	for _, r := range []string{resultOK, resultTimeout, resultCanceled, resultError} {
+		m.connections.WithLabelValues(r)
+	}
+	m.requireTLS.WithLabelValues(requireTLSNoPolicy)
+	all := []prometheus.Collector{
+		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.requireTLS, m.maybeSent, m.notices, m.commands,
+	}
+	for _, c := range append(all, queueGauges(stats)...) {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics of delivery: %w", err)
+		}
+	}
+	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed} {
+		m.notices.WithLabelValues(string(a), resultOK)
+		m.notices.WithLabelValues(string(a), resultError)
+	}
+	return m, nil
+}
+
+func newCounter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+// queueGauges tell what waits.
+func queueGauges(stats func() queue.Stats) []prometheus.Collector {
+	gauge := func(name, help string, value func(queue.Stats) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(stats()) })
+	}
+	count := func(state queue.State) func(queue.Stats) float64 {
+		return func(s queue.Stats) float64 { return float64(s.Messages[state]) }
+	}
+	return []prometheus.Collector{
+		gauge("mox_queue_hold", "Messages on hold.", count(queue.Held)),
+		gauge("mox_queue_waiting", "Messages that wait for their next attempt.", count(queue.Waiting)),
+		gauge("mox_queue_delivering", "Messages that are being delivered.", count(queue.Delivering)),
+		gauge("mox_queue_size_bytes", "Size of the messages in the queue.", func(s queue.Stats) float64 { return float64(s.Bytes) }),
+		gauge("mox_queue_oldest_seconds", "Age of the oldest message in the queue.", func(s queue.Stats) float64 {
+			if s.Oldest.IsZero() {
+				return 0
+			}
+			return max(0, time.Since(s.Oldest).Seconds())
+		}),
+	}
+}
+
+// destination counts a lookup.
+func (m *metrics) destination(authentic bool) {
+	m.destinations.Inc()
+	if authentic {
+		m.authentic.Inc()
+	}
+}
+
+// command counts a command and its reply.
+func (m *metrics) command(name string, code int, took time.Duration) {
+	m.commands.WithLabelValues(name, strconv.Itoa(code)).Observe(took.Seconds())
+}
+
+// delivery counts an attempt for one recipient.
+func (m *metrics) delivery(attempt int64, transport, tls, result string, took time.Duration) {
+	label := strconv.FormatInt(min(attempt, attemptLabelMax), 10)
+	m.durations.WithLabelValues(label, transport, tls, result).Observe(took.Seconds())
+}

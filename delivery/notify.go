@@ -1,0 +1,232 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/dsn"
+	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
+)
+
+// originalMax bounds what is read of a message to find its header, in bytes. Of a
+// longer header a notification has no more than that.
+const originalMax = 128 << 10
+
+// errUntellable means that a notification can't be made, now or later.
+var errUntellable = errors.New("no notification can be composed")
+
+// notify tells the sender of m what v says, and returns the keys its account has
+// for that. When it returns nil the sender is told for certain.
+//
+// There is one notification for each recipient. Its key is that of the recipient's
+// row with the action, and not with the attempt: a process that dies between the
+// notification and the record in the queue makes another attempt, with other
+// recipients or another result perhaps, and must neither tell the same twice nor
+// take one recipient for told because another one was. Each action is told once
+// for a row.
+//
+// A sender that is not ours has no such keys. If the process dies at that moment
+// it may be told twice.
+func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v verdict) ([]queue.Handed, error) {
+	to, err := queue.Path(m.MailFrom)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntellable, err)
+	}
+	head, err := readHead(w.File, m.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("reading header for notification: %w", err)
+	}
+	d, err := s.composeNotice(m, v, head)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntellable, err)
+	}
+	utf8 := !to.IsASCII() || m.Account != "" && m.SMTPUTF8
+	content, err := d.Compose(utf8)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUntellable, err)
+	}
+	if m.Account == "" {
+		return nil, s.queueNotice(ctx, d, content, utf8)
+	}
+	return s.opts.Receiver.Notify(ctx, receive.Notice{
+		CID: s.opts.CIDs.Next(), Key: m.Key + ":" + string(v.notice), Account: m.Account, To: to, Content: content, UTF8: utf8,
+	})
+}
+
+// composeNotice returns the notification about m.
+func (s *Sender) composeNotice(m *queue.Message, v verdict, head []byte) (*dsn.Message, error) {
+	to, err := queue.Path(m.MailFrom)
+	if err != nil {
+		return nil, err
+	}
+	rcpt, err := queue.Path(m.Rcpt)
+	if err != nil {
+		return nil, err
+	}
+	hostname := s.opts.Config().Hostname
+	r := v.report.Result
+	d := &dsn.Message{
+		From:         smtp.Path{Localpart: "postmaster", IPDomain: dns.IPDomain{Domain: hostname}},
+		To:           to,
+		MessageID:    s.token() + "@" + hostname.ASCII,
+		References:   m.MessageID,
+		Subject:      noticeSubject(v.notice),
+		Date:         r.Start.Add(r.Took),
+		Text:         noticeText(m, v),
+		ReportingMTA: hostname,
+		Arrival:      m.Queued,
+		EnvelopeID:   m.EnvelopeID,
+		Original:     head,
+	}
+	about := dsn.Recipient{
+		Final: rcpt, Action: v.notice, Status: statusFor(v), Diagnostic: v.failure.reply, LastTry: r.Start, RetryUntil: v.until,
+	}
+	if r.RemoteIP != "" {
+		about.RemoteIP = r.RemoteIP
+		// A host without name has none to be told.
+		about.RemoteMTA, _ = parseHost(r.RemoteMTA)
+	}
+	d.Recipients = []dsn.Recipient{about}
+	return d, nil
+}
+
+// statusFor returns the enhanced status code. A delay is never permanent (RFC
+// 3464, section 2.3.3), though a reply may have been.
+func statusFor(v verdict) string {
+	detail, ok := strings.CutPrefix(v.failure.enhanced, "5.")
+	if ok && v.notice == dsn.Delayed {
+		return "4." + detail
+	}
+	return v.failure.enhanced
+}
+
+func noticeSubject(a dsn.Action) string {
+	if a == dsn.Delayed {
+		return "Your message is delayed"
+	}
+	return "Your message could not be delivered"
+}
+
+// noticeText returns what a notification says to people.
+func noticeText(m *queue.Message, v verdict) string {
+	var b strings.Builder
+	if v.notice == dsn.Delayed {
+		b.WriteString("Your message has not been delivered yet to this recipient:\n")
+	} else {
+		b.WriteString("Your message could not be delivered to this recipient:\n")
+	}
+	fmt.Fprintf(&b, "\n    %s\n\n", m.Rcpt)
+	fmt.Fprintf(&b, "The reason: %s", v.failure.text)
+	if reply := v.failure.reply; reply != "" {
+		b.WriteString(":\n\n")
+		for line := range strings.Lines(reply) {
+			b.WriteString("    " + strings.TrimRight(line, "\n") + "\n")
+		}
+	} else {
+		b.WriteString(".\n")
+	}
+	b.WriteString("\n")
+	if v.notice == dsn.Delayed {
+		b.WriteString(delayedText(v))
+	} else {
+		b.WriteString(failedText(m, v))
+	}
+	b.WriteString("\nThe message:\n\n")
+	fmt.Fprintf(&b, "    Sent:       %s\n", message.FormatDate(m.Queued))
+	if m.Subject != "" {
+		fmt.Fprintf(&b, "    Subject:    %s\n", m.Subject)
+	}
+	if m.MessageID != "" {
+		fmt.Fprintf(&b, "    Message-ID: %s\n", m.MessageID)
+	}
+	return b.String()
+}
+
+// delayedText tells what happens next.
+func delayedText(v verdict) string {
+	var b strings.Builder
+	b.WriteString("You need not send it again. The next attempts are planned for these times, more or\nless:\n\n")
+	final := false
+	for _, at := range v.upcoming {
+		fmt.Fprintf(&b, "    %s\n", message.FormatDate(at))
+		final = final || !at.Before(v.until)
+	}
+	if final {
+		b.WriteString("\nThe last of them is the final one. ")
+	} else {
+		fmt.Fprintf(&b, "\nMore will follow. The final one is planned for %s.\n", message.FormatDate(v.until))
+	}
+	b.WriteString("If that fails too, you will be told.\n")
+	return b.String()
+}
+
+// failedText tells that nothing happens any more.
+func failedText(m *queue.Message, v verdict) string {
+	if v.failure.permanent || m.Attempts <= 1 {
+		return "No further attempt will be made.\n"
+	}
+	r := v.report.Result
+	return fmt.Sprintf("This was the last of %d attempts in %s. No further attempt will be made.\n",
+		m.Attempts, roughly(r.Start.Add(r.Took).Sub(m.Queued)))
+}
+
+// roughly returns a duration as people say it.
+func roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", (d+day/2)/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", (d+time.Hour/2)/time.Hour)
+	}
+	return fmt.Sprintf("%d minutes", (d+time.Minute-1)/time.Minute)
+}
+
+// queueNotice queues a notification for a sender that is not ours.
+func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte, utf8 bool) error {
+	c, err := s.opts.Queue.NewContent(ctx, int64(len(content)), bytes.NewReader(content))
+	if err != nil {
+		return fmt.Errorf("writing notification: %w", err)
+	}
+	_, err = s.opts.Queue.Add(ctx, queue.New{
+		SMTPUTF8: utf8, EightBit: utf8, Content: c, MessageID: "<" + d.MessageID + ">", Subject: d.Subject, To: []queue.NewRcpt{{Path: d.To}},
+	})
+	if err != nil {
+		if derr := c.Discard(); derr != nil {
+			s.log.ErrorContext(ctx, "discarding notification", "err", derr)
+		}
+		return fmt.Errorf("queueing notification: %w", err)
+	}
+	return nil
+}
+
+// readHead returns the begin of a message, with prefix in front.
+func readHead(path string, prefix []byte) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // Nothing was written.
+	return io.ReadAll(io.MultiReader(bytes.NewReader(prefix), io.LimitReader(f, originalMax)))
+}
+
+// token returns a random word for a Message-ID.
+func (s *Sender) token() string {
+	r := s.random()
+	var b [16]byte
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return hex.EncodeToString(b[:])
+}

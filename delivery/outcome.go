@@ -1,0 +1,168 @@
+package delivery
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/dsn"
+	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/smtp"
+)
+
+// try is what came of an attempt for one recipient.
+type try struct {
+	start, end time.Time
+	failure    *failure // Nil: it has the message.
+
+	host   dns.Domain // That said so. Zero: none was reached, or it has no name.
+	ip     netip.Addr // Of it, and then valid also if it has no name.
+	reply  string     // That took the message, for the log.
+	tls    string     // How the connection was protected, for the log: a value of tlsmode.
+	dialed netip.Addr // Tried last.
+
+	// dualStack says that host has addresses of both families.
+	dualStack bool
+
+	// handed are keys that accounts of ours have now.
+	handed []queue.Handed
+}
+
+// verdict is what is to be done about a message after an attempt.
+type verdict struct {
+	report queue.Report
+
+	// notice is what the sender is told: Failed or Delayed, or nothing.
+	notice dsn.Action
+
+	// failure is why, with what counts of it. Nil if it was delivered.
+	failure *failure
+
+	// upcoming are the next planned attempts, at most upcomingMax, and until is when
+	// the final one is planned. Only if there is another.
+	upcoming []time.Time
+	until    time.Time
+}
+
+// upcomingMax bounds how many future attempts a notification lists.
+const upcomingMax = 3
+
+// result is the value of a label, and for the log.
+func (v *verdict) result() string {
+	switch {
+	case v.failure == nil:
+		return "delivered"
+	case v.report.Retry:
+		return "delayed"
+	}
+	return "failed"
+}
+
+// decide returns what is to be done about m after an attempt. Jitter is from -1
+// to 1.
+//
+// There is no notification for the null sender, ever (RFC 3464, section 2): two
+// servers could tell each other of failures until the end of days.
+func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) verdict {
+	v := verdict{failure: t.failure}
+	v.report = queue.Report{ID: m.ID, Result: resultOf(t), Handed: t.handed, DialedIP: m.DialedIP}
+	if t.dialed.IsValid() {
+		v.report.DialedIP = t.dialed.String()
+	}
+	f := t.failure
+	if f == nil {
+		return v
+	}
+	if f.interrupted {
+		// Nothing was learned: there is another attempt as soon as we run again.
+		v.report.Retry, v.report.Next = true, t.end
+		return v
+	}
+	if otherFamilyMayDo(m, t) {
+		softer := *f
+		softer.permanent = false
+		v.failure = &softer
+		v.report.Result.Permanent = false
+	}
+	if !v.failure.permanent {
+		next, giveUp := schedule.Next(m.Attempts, m.Queued, t.end, jitter)
+		if !giveUp {
+			v.retry(m, t, schedule, next)
+			return v
+		}
+	}
+	if m.MailFrom != "" {
+		v.notice = dsn.Failed
+	}
+	return v
+}
+
+// otherFamilyMayDo tells whether a refusal may be about the address we come from.
+// Many servers refuse mail over IPv6 that they take over IPv4, so that one more
+// attempt, from the other family, is worth it.
+func otherFamilyMayDo(m *queue.Message, t try) bool {
+	return t.failure.permanent && t.dualStack && m.Attempts <= 1 && strings.HasPrefix(t.failure.enhanced, "5.7.")
+}
+
+// retry makes v one for another attempt at next.
+func (v *verdict) retry(m *queue.Message, t try, schedule queue.Schedule, next time.Time) {
+	v.report.Retry, v.report.Next = true, next
+	v.until = schedule.RetryUntil(m.Queued)
+	attempts, giveUp := m.Attempts, false
+	for at := next; !giveUp && len(v.upcoming) < upcomingMax; {
+		v.upcoming = append(v.upcoming, at)
+		attempts++
+		at, giveUp = schedule.Next(attempts, m.Queued, at, 0)
+	}
+	if m.MailFrom != "" && !m.DelayTold && schedule.NoticeDue(m.Queued, t.end, next) {
+		v.notice = dsn.Delayed
+		v.report.DelayTold = true
+	}
+}
+
+// postpone makes v one for another attempt at next, with nobody told, because
+// telling failed: a message must not vanish without a word.
+func (v *verdict) postpone(next time.Time) {
+	v.notice = ""
+	v.report.DelayTold = false
+	if !v.report.Retry {
+		v.report.Retry, v.report.Next = true, next
+	}
+}
+
+// withoutAttempt is the failure of a message that is to fail without another
+// attempt: an administrator wants that, or its time was over when the process died
+// in the middle of the final attempt. Of the latter, the attempt before tells most.
+func withoutAttempt(m *queue.Message, schedule queue.Schedule, reason string) *failure {
+	if _, over := schedule.Next(m.Attempts, m.Queued, m.LastAttempt, 0); !over || m.Attempts == 0 {
+		return &failure{code: smtp.CodeTransactionFailed, enhanced: statusCancelled, permanent: true, text: "cancelled by an administrator: " + reason}
+	}
+	f := &failure{enhanced: statusExpired, permanent: true, text: reason}
+	for _, r := range slices.Backward(m.Results) {
+		if r.Enhanced != "" {
+			f.code, f.enhanced = int(r.Code), r.Enhanced
+			f.text += ". The one before: " + r.Error
+			break
+		}
+	}
+	return f
+}
+
+// resultOf returns what the queue keeps of an attempt.
+func resultOf(t try) queue.Result {
+	r := queue.Result{Start: t.start, Took: t.end.Sub(t.start), OK: t.failure == nil}
+	if t.ip.IsValid() {
+		r.RemoteMTA, r.RemoteIP = target{name: t.host}.String(), t.ip.String()
+		if t.host.IsZero() {
+			r.RemoteMTA = target{ip: t.ip}.String()
+		}
+	}
+	if t.failure == nil {
+		r.Code, r.Enhanced = smtp.CodeOK, "2.0.0"
+		return r
+	}
+	r.Code, r.Enhanced, r.Error, r.Permanent = int64(t.failure.code), t.failure.enhanced, t.failure.String(), t.failure.permanent
+	return r
+}
