@@ -11,9 +11,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,11 +24,40 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
 
-var errNotBuilt = errors.New("submit: not built yet")
+// Causes of refusals: each *smtp.Error that Submitter returns is one of them,
+// for callers whose protocol has names for them.
+var (
+	// ErrSender means the account may not send from an address, in the envelope or
+	// in the header.
+	ErrSender = errors.New("submit: sender is not allowed")
+
+	// ErrDisabled means the domain of an address is disabled for now.
+	ErrDisabled = errors.New("submit: domain is disabled")
+
+	// ErrRecipient means a recipient can't have mail.
+	ErrRecipient = errors.New("submit: recipient is refused")
+
+	// ErrMessage means that the message isn't one that can be sent.
+	ErrMessage = errors.New("submit: message is refused")
+
+	// ErrMessageLimit means the account has sent what it may in a day.
+	ErrMessageLimit = errors.New("submit: limit of messages is reached")
+
+	// ErrRecipientLimit means the account has sent to as many new addresses as it
+	// may in a day.
+	ErrRecipientLimit = errors.New("submit: limit of first-time recipients is reached")
+
+	// ErrRoom means that messages can't be queued now.
+	ErrRoom = errors.New("submit: no room in the queue")
+
+	// ErrSpecial means that a special address of localserve asked to fail.
+	ErrSpecial = errors.New("submit: special address")
+)
 
 // Options is what a Submitter needs. Fields are required unless said otherwise.
 type Options struct {
@@ -41,6 +72,9 @@ type Options struct {
 	// Sign returns header fields that sign a message, to be put in front of it.
 	// Nil: messages are not signed.
 	Sign func(ctx context.Context, m Signable) ([]byte, error)
+
+	// Pedantic refuses what a message should not have, instead of removing it.
+	Pedantic bool
 
 	// Unlimited means accounts may send as much as they like, as in localserve.
 	Unlimited bool
@@ -63,14 +97,29 @@ type Signable struct {
 }
 
 // Submitter takes messages. It is safe for concurrent use.
-type Submitter struct{}
+type Submitter struct {
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+	sent    *sent
+}
 
 // New returns a Submitter. Serve must run for what accounts have sent to be
 // remembered over a restart.
-func New(opts Options) (*Submitter, error) { return nil, errNotBuilt }
+func New(opts Options) (*Submitter, error) {
+	if opts.Config == nil || opts.Accounts == nil || opts.Queue == nil || opts.Log == nil || opts.Registerer == nil || opts.Rand == nil {
+		return nil, errors.New("submit: missing option")
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	log := opts.Log.With("pkg", "submit")
+	return &Submitter{opts: opts, log: log, metrics: m, sent: newSent(opts.Accounts, log)}, nil
+}
 
 // Serve writes down what accounts have sent, until ctx is done.
-func (s *Submitter) Serve(ctx context.Context) {}
+func (s *Submitter) Serve(ctx context.Context) { s.sent.serve(ctx) }
 
 // Peer is who submits.
 type Peer struct {
@@ -94,17 +143,107 @@ type Transaction struct {
 	NotBefore  time.Time // From FUTURERELEASE, which is not announced yet.
 }
 
+// refuse returns an error for the peer with its cause.
+func refuse(cause error, code int, detail, format string, args ...any) *smtp.Error {
+	return smtp.Errorf(code, detail, format, args...).Because(cause)
+}
+
 // Sender returns an error unless the account may send mail from MailFrom now.
-func (s *Submitter) Sender(ctx context.Context, t *Transaction) error { return errNotBuilt }
+func (s *Submitter) Sender(ctx context.Context, t *Transaction) error {
+	if err := s.special(ctx, screen.StageMail, t.MailFrom); err != nil {
+		return err
+	}
+	c := s.opts.Config()
+	// The null sender is for notifications that clients make (RFC 6409, section 3.2).
+	if !t.MailFrom.IsZero() {
+		address, _ := t.MailFrom.Address() // The zero value for an address literal, which nobody has.
+		if err := s.maySend(c, t.Peer, address); err != nil {
+			return err
+		}
+	}
+	if err := s.room(max(0, t.Size)); err != nil {
+		return err
+	}
+	return s.sent.check(ctx, t.Peer.Account, s.limits(c, t.Peer.Account))
+}
+
+// maySend returns an error unless the account may send mail from an address.
+func (s *Submitter) maySend(c *config.Config, p *Peer, a smtp.Address) error {
+	if s.opts.CatchAllAccount != "" && p.Account == s.opts.CatchAllAccount {
+		return nil
+	}
+	switch err := c.MaySend(p.Account, a); {
+	case errors.Is(err, config.ErrDomainDisabled):
+		return refuse(ErrDisabled, smtp.CodeLocalError, smtp.DetailSystem, "no mail is sent from this domain now: %+q", a.String())
+	case err != nil:
+		return refuse(ErrSender, smtp.CodeMailboxPermanent, smtp.DetailPolicy, "your account may not send from this address: %+q", a.String())
+	}
+	return nil
+}
+
+// room returns an error if the queue has no room for size bytes.
+func (s *Submitter) room(size int64) error { return queueError(s.opts.Queue.CheckRoom(size)) }
+
+// queueError turns what is no trouble of ours into a refusal.
+func queueError(err error) error {
+	switch {
+	case errors.Is(err, queue.ErrDiskFull):
+		return refuse(fmt.Errorf("%w: %w", ErrRoom, err), smtp.CodeNoRoom, smtp.DetailSystemFull, "not enough room now")
+	case errors.Is(err, queue.ErrClosed):
+		return refuse(ErrRoom, smtp.CodeLocalError, smtp.DetailSystemNotAccepting, "shutting down, please try again later")
+	}
+	return err
+}
 
 // Recipient returns an error unless mail for path can be taken. The caller adds
 // it to t.Rcpts.
-func (s *Submitter) Recipient(ctx context.Context, t *Transaction, path smtp.Path) error {
-	return errNotBuilt
+func (s *Submitter) Recipient(ctx context.Context, _ *Transaction, path smtp.Path) error {
+	if err := s.special(ctx, screen.StageRcpt, path); err != nil {
+		return err
+	}
+	c := s.opts.Config()
+	target, err := c.Resolve(path)
+	switch {
+	case errors.Is(err, config.ErrDomainDisabled):
+		return refuse(ErrRecipient, smtp.CodeMailboxUnavailable, smtp.DetailMailboxDisabled, "no mail is taken for this domain now")
+	case err != nil && s.opts.CatchAllAccount != "":
+		return nil
+	case errors.Is(err, config.ErrNoDomain) && !c.IsHost(path.IPDomain.Domain):
+		return foreign(path)
+	case err != nil:
+		return refuse(ErrRecipient, smtp.CodeMailboxPermanent, smtp.DetailBadMailbox, "no such address")
+	case target.Refuse != nil:
+		return target.Refuse.Because(ErrRecipient)
+	}
+	return nil
 }
 
-// Submit checks the message, completes its header and queues it. When it returns
-// nil all recipients are on disk, with an error none is.
-func (s *Submitter) Submit(ctx context.Context, t *Transaction, content io.ReaderAt, size int64) ([]queue.Message, error) {
-	return nil, errNotBuilt
+// foreign returns an error if mail for path can't be sent: the name of a domain
+// must be whole (RFC 6409, section 4.2). Whether there is such a domain, the
+// queue finds out.
+func foreign(path smtp.Path) error {
+	if path.IPDomain.IsIP() || strings.Contains(path.IPDomain.Domain.ASCII, ".") {
+		return nil
+	}
+	return refuse(ErrRecipient, smtp.CodeTransactionFailed, smtp.DetailBadDestSystem, "the domain of the address is not a whole name")
+}
+
+// special fails if path is that of a special address for this stage.
+func (s *Submitter) special(ctx context.Context, at screen.Stage, path smtp.Path) error {
+	if !s.opts.Specials {
+		return nil
+	}
+	f, ok := screen.ParseFailure(path.Localpart)
+	if !ok || f.Stage != at {
+		return nil
+	}
+	timer := time.NewTimer(f.Wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	v := screen.Decide(screen.Evidence{Recipient: screen.Special, SpecialCode: f.Code})
+	return &smtp.Error{Code: v.Code, Enhanced: v.Enhanced, Text: v.Text, Err: ErrSpecial}
 }
