@@ -1,0 +1,108 @@
+// Package admin has what an administrator can do to a running server, as
+// functions with typed requests and results. The control socket is one face of
+// it, and web pages can be another: here is no HTTP and no text to print.
+//
+// Who may call is decided by the face: nothing here asks for credentials.
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/logfmt"
+	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/store"
+)
+
+// Options is what an Admin needs. Fields are required unless said otherwise.
+type Options struct {
+	Log      *slog.Logger
+	Config   func() *config.Config // Asked for each request.
+	Accounts *store.Dir
+	Levels   *logfmt.Levels
+	Rand     io.Reader // For salts.
+
+	// Queue is that of outgoing mail. Nil: the server has none, and refuses what is
+	// about it.
+	Queue *queue.DB
+
+	// Stop makes the server stop in order. It returns at once and may be called
+	// several times.
+	Stop func()
+
+	// Version is told to those who ask.
+	Version string
+}
+
+// Admin does what an administrator asks for. It is safe for concurrent use.
+// Its errors go through ErrorOf before they are told.
+type Admin struct {
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+
+	// passwords is held while one is set: all secrets of an account have one salt,
+	// and computing takes memory.
+	passwords sync.Mutex
+}
+
+// New returns an Admin. Status says that the server was started now.
+func New(opts Options) (*Admin, error) {
+	if opts.Log == nil || opts.Config == nil || opts.Accounts == nil || opts.Levels == nil || opts.Rand == nil || opts.Stop == nil {
+		return nil, errors.New("admin: missing option")
+	}
+	return &Admin{opts: opts, log: opts.Log.With("pkg", "admin"), started: time.Now()}, nil
+}
+
+// Nothing is a request without parameters.
+type Nothing struct{}
+
+// Note tells how far long work is. It is a warning, or says what was done.
+type Note struct {
+	Message string `json:"message"`
+	Warning bool   `json:"warning,omitempty"`
+	Done    int64  `json:"done,omitempty"`  // Of Total, in what Message says.
+	Total   int64  `json:"total,omitempty"` // 0 if unknown.
+}
+
+// Status is how a server is.
+type Status struct {
+	Version  string    `json:"version"` // Of mox, "unknown" if it was not stored when building.
+	Go       string    `json:"go"`      // Version of Go.
+	System   string    `json:"system"`  // As "linux/amd64".
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started"`
+	Accounts int       `json:"accounts"` // That are configured.
+	Queued   int64     `json:"queued"`   // Messages waiting, held or being delivered.
+	Problem  string    `json:"problem,omitempty"`
+}
+
+// Status tells how the server is. Problem is why it can take no mail, if so.
+func (a *Admin) Status(context.Context, Nothing) (Status, error) {
+	s := Status{
+		Version: a.opts.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
+		PID: os.Getpid(), Started: a.started.UTC().Round(0), Accounts: len(a.opts.Config().Accounts()),
+	}
+	if err := a.opts.Accounts.Err(); err != nil {
+		s.Problem = err.Error()
+	}
+	if a.opts.Queue != nil {
+		for _, n := range a.opts.Queue.Stats().Messages {
+			s.Queued += n
+		}
+	}
+	return s, nil
+}
+
+// Stop makes the server stop in order. It doesn't wait for that.
+func (a *Admin) Stop(ctx context.Context) {
+	a.log.InfoContext(ctx, "told to stop")
+	a.opts.Stop()
+}

@@ -1,0 +1,25 @@
+package system
+
+import (
+	"log/slog"
+
+	"github.com/mjl-/mox/admin"
+)
+
+// Admin returns what an administrator can do to the System. Stop is called when
+// one wants it to stop: it must end the context of Serve, and return at once.
+func (s *System) Admin(stop func()) (*admin.Admin, error) {
+	return admin.New(admin.Options{
+		Log: s.log, Config: s.current, Accounts: s.accounts, Levels: s.opts.Levels, Rand: s.opts.Rand,
+		Stop: stop, Version: s.opts.Version,
+	})
+}
+
+// DataDir returns the data directory.
+func (s *System) DataDir() string { return s.dir() }
+
+// Logger returns a logger for a part of the program that goes with the System.
+func (s *System) Logger(pkg string) *slog.Logger { return s.log.With("pkg", pkg) }
+
+// PanicCounter returns a function that counts a panic in such a part.
+func (s *System) PanicCounter(pkg string) func() { return s.panics.In(pkg) }
