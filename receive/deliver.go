@@ -16,8 +16,9 @@ import (
 )
 
 // Deliver delivers a message to the transaction's recipients. When it returns
-// nil all of them have it for certain. With an error none has: without a queue
-// nobody could be told that one of several has failed, so the sender must do it.
+// nil each of them has it for certain, or will be tried again by the queue, or the
+// queue has a notification for the sender that it was refused (partial.go). With
+// an error none has it.
 func (r *Receiver) Deliver(ctx context.Context, t *Transaction, s *Spool) error {
 	d := &delivery{r: r, t: t, spool: s, now: time.Now(), size: s.Size(), accounts: openAccounts{r: r}}
 	defer d.accounts.close(ctx)
@@ -38,7 +39,7 @@ type delivery struct {
 	to       []target // Each place once.
 	taken    map[takenKey]bool
 	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
-	verdicts []screen.Verdict
+	verdicts []screen.Verdict      // Of the transaction's recipients.
 	accounts openAccounts
 }
 
@@ -77,7 +78,6 @@ func (d *delivery) decide(ctx context.Context) error {
 			d.explicit[rcpt.canonical] = true
 		}
 	}
-	var refused []*smtp.Error
 	for i := range d.t.Rcpts {
 		rcpt := &d.t.Rcpts[i]
 		e := screen.Evidence{Recipient: rcpt.kind, NullSender: d.t.MailFrom.IsZero(), Received: received}
@@ -86,7 +86,6 @@ func (d *delivery) decide(ctx context.Context) error {
 		v := screen.Decide(e)
 		d.verdicts = append(d.verdicts, v)
 		if !v.Action.Accepts() {
-			refused = append(refused, refusal(v))
 			continue
 		}
 		if err := sleep(ctx, v.Wait); err != nil {
@@ -94,8 +93,8 @@ func (d *delivery) decide(ctx context.Context) error {
 		}
 		d.add(rcpt, v)
 	}
-	if len(refused) > 0 {
-		return d.combine(refused)
+	if d.partial() && !d.divisible() {
+		return d.combine()
 	}
 	return nil
 }
@@ -129,12 +128,19 @@ func (d *delivery) add(rcpt *Recipient, v screen.Verdict) {
 	}
 }
 
-// combine returns one error for those of several recipients. If they differ it
-// is a temporary one if any is, and names them.
-func (d *delivery) combine(refused []*smtp.Error) *smtp.Error {
-	first := refused[0]
+// combine returns one error for the recipients that are refused. If they differ
+// it is a temporary one if any is, and names them.
+func (d *delivery) combine() *smtp.Error {
+	var first *smtp.Error
 	temporary, same := false, true
-	for _, e := range refused {
+	for _, v := range d.verdicts {
+		if v.Action.Accepts() {
+			continue
+		}
+		e := refusal(v)
+		if first == nil {
+			first = e
+		}
 		temporary = temporary || e.Temporary()
 		same = same && e.Code == first.Code && e.Enhanced == first.Enhanced && e.Text == first.Text
 	}
@@ -154,8 +160,8 @@ func (d *delivery) combine(refused []*smtp.Error) *smtp.Error {
 	return &smtp.Error{Code: code, Enhanced: smtp.Enhanced(code, smtp.DetailOther), Text: strings.Join(lines, "\n")}
 }
 
-// deliver hands the message to the store. A member of an alias without room is
-// left out if another gets it.
+// deliver hands the message to the store. What the queue has to do for the other
+// recipients is queued before, and begins after.
 func (d *delivery) deliver(ctx context.Context) error {
 	if len(d.to) == 0 { // To an alias of the author alone: nobody else is waiting for it.
 		return nil
@@ -164,21 +170,45 @@ func (d *delivery) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err := content.Discard(); err != nil { // Nothing to do if it was delivered.
+			d.r.log.WarnContext(ctx, "dropping content", "err", err)
+		}
+	}()
+	for {
+		held, err := d.hold(ctx, content)
+		if err == nil {
+			err = d.give(ctx, content)
+		}
+		if err == nil {
+			return held.release(ctx)
+		}
+		held.drop(ctx)
+		full, ok := errors.AsType[*store.RecipientError](err)
+		if !ok || !errors.Is(err, store.ErrOverQuota) {
+			return fmt.Errorf("delivering to %d places: %w", len(d.to), err)
+		}
+		if !d.postpone(d.to[full.Index].rcpt) {
+			return d.combine()
+		}
+	}
+}
+
+// give hands the content to the store, for all places or none. A member of an
+// alias without room is left out if another gets it.
+func (d *delivery) give(ctx context.Context, content *store.Content) error {
 	dl, err := d.prepare(ctx, content)
-	for err == nil {
+	for err == nil && len(d.to) > 0 {
 		err = d.r.opts.Store.Deliver(ctx, dl)
 		re, ok := errors.AsType[*store.RecipientError](err)
 		if !ok || !errors.Is(err, store.ErrOverQuota) || !d.spare(re.Index) {
-			break
+			return err
 		}
 		d.to = slices.Delete(d.to, re.Index, re.Index+1)
 		dl.To = slices.Delete(dl.To, re.Index, re.Index+1)
 		err = nil
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("delivering to %d places: %w", len(d.to), err), content.Discard())
-	}
-	return nil
+	return err
 }
 
 // spare returns whether the place at index i may be left out: another member of
@@ -196,8 +226,7 @@ func (d *delivery) spare(i int) bool {
 // prepare returns the delivery for the store.
 func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.Delivery, error) {
 	t, p := d.t, d.t.Peer
-	// What was announced may not be needed; then others need not know of it.
-	utf8 := t.SMTPUTF8 && (message.NeedsSMTPUTF8(d.header) || !t.MailFrom.IsASCII() || slices.ContainsFunc(t.Rcpts, func(r Recipient) bool { return !r.Path.IsASCII() }))
+	utf8 := d.needsUTF8()
 	dl := store.Delivery{
 		Content: content, Analysis: d.analysis, Received: d.now,
 		Facts: store.Facts{
@@ -227,6 +256,13 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 	return dl, nil
 }
 
+// needsUTF8 tells whether SMTPUTF8 was not only announced but is needed: if not,
+// others need not know of it.
+func (d *delivery) needsUTF8() bool {
+	t := d.t
+	return t.SMTPUTF8 && (message.NeedsSMTPUTF8(d.header) || !t.MailFrom.IsASCII() || slices.ContainsFunc(t.Rcpts, func(r Recipient) bool { return !r.Path.IsASCII() }))
+}
+
 // note counts and logs what came of it.
 func (d *delivery) note(ctx context.Context, err error) {
 	attrs := []any{
@@ -236,8 +272,12 @@ func (d *delivery) note(ctx context.Context, err error) {
 	refused := (*smtp.Error)(nil)
 	switch {
 	case err == nil:
-		for _, v := range d.verdicts {
+		for i, v := range d.verdicts {
 			d.r.metrics.decided(v)
+			if !v.Action.Accepts() {
+				d.r.log.InfoContext(ctx, "message not delivered to one of its recipients", "cid", cid.Format(d.t.Peer.CID), "rcptto", d.t.Rcpts[i].Path.String(),
+					"reply", v.Code, "reason", string(v.Reason), "explanation", v.Explanation, "told", !d.t.MailFrom.IsZero(), "postponed", v.Action == screen.Defer)
+			}
 		}
 		d.r.log.InfoContext(ctx, "message delivered", append(attrs, "messageid", d.analysis.MessageID, "reason", d.reason())...)
 	case errors.As(err, &refused):

@@ -2,6 +2,8 @@ package receive
 
 import (
 	"bytes"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +18,7 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
@@ -30,8 +33,9 @@ type env struct {
 	log   *bytes.Buffer
 	quota map[string]int64 // Set before use.
 
-	faults *fault.Set // Of the store.
-	queued int        // Contents that were handed over.
+	faults      *fault.Set // Of the store.
+	queueFaults *fault.Set
+	queued      int // Contents that were handed over.
 }
 
 var testConfig = config.Dynamic{
@@ -41,6 +45,7 @@ var testConfig = config.Dynamic{
 			Aliases: map[string]config.Alias{
 				"list":    {Addresses: []string{"alice@example.org", "bob@example.org", "gone@example.org"}, PostPublic: true},
 				"members": {Addresses: []string{"alice@example.org", "bob@example.org"}},
+				"self":    {Addresses: []string{"alice@example.org"}, PostPublic: true},
 				"nobody":  {Addresses: []string{"gone@example.org"}, PostPublic: true},
 			},
 		},
@@ -178,6 +183,52 @@ func (e *env) handOver(h Handover) string {
 		list = append(list, s)
 	}
 	return strings.Join(list, ", ")
+}
+
+// withQueue is newEnv with a queue, of which the faults are those of the store.
+func withQueue(t *testing.T) *env {
+	t.Helper()
+	faults := fault.New()
+	db, err := queue.Open(t.Context(), queue.Options{
+		Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: rand.Reader, Faults: faults,
+		Schedule: queue.DefaultSchedule(), Local: func(domain string) bool { return strings.HasSuffix(domain, "example.org") },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		failed := db.Err() != nil
+		if err := db.Close(); err != nil && !failed {
+			t.Error(err)
+		}
+	})
+	e := newEnv(t, func(o *Options) { o.Queue = db })
+	e.queueFaults = faults
+	return e
+}
+
+// inQueue returns what the queue holds, with its content.
+func (e *env) inQueue() (list []queue.Message, contents []string) {
+	e.t.Helper()
+	list, err := e.opts.Queue.List(e.t.Context(), queue.Filter{}, queue.Sort{By: "queued"})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for i, m := range list {
+		if list[i], err = e.opts.Queue.Get(e.t.Context(), m.ID); err != nil { // With its prefix.
+			e.t.Fatal(err)
+		}
+		r, err := e.opts.Queue.OpenContent(e.t.Context(), m.ID)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			e.t.Fatal(err)
+		}
+		contents = append(contents, string(b))
+	}
+	return list, contents
 }
 
 // count returns the number of messages that accounts have in Inbox, for alice,

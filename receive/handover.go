@@ -342,7 +342,7 @@ func (h *handing) deliverContent(ctx context.Context, batch []*handCopy, content
 // try again.
 func troubleFor(err error) error {
 	switch {
-	case errors.Is(err, store.ErrDiskFull):
+	case errors.Is(err, store.ErrDiskFull), errors.Is(err, queue.ErrDiskFull):
 		return smtp.Errorf(smtp.CodeNoRoom, smtp.DetailSystemFull, "not enough room now").Because(err)
 	case errors.Is(err, store.ErrBusy):
 		return smtp.Errorf(smtp.CodeNoRoom, smtp.DetailSystemFull, "too busy now").Because(err)

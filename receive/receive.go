@@ -11,9 +11,11 @@ package receive
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
@@ -24,6 +26,7 @@ import (
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
@@ -43,6 +46,13 @@ type Options struct {
 	// TempDir is where messages are kept while they come in, on the same file
 	// system as the store.
 	TempDir string
+
+	// Queue takes notifications for senders of whose recipients some are refused
+	// after DATA, and copies for recipients that can't take theirs now. Nil: then a
+	// message is for all its recipients or for none.
+	Queue *queue.DB
+
+	Rand io.Reader // For Message-IDs. Nil: crypto/rand.
 
 	// CatchAllAccount gets mail for all addresses and domains that are not in the
 	// configuration. Empty outside localserve.
@@ -66,6 +76,9 @@ type Receiver struct {
 func New(opts Options) (*Receiver, error) {
 	if opts.Store == nil || opts.Config == nil || opts.Log == nil || opts.Registerer == nil || opts.TempDir == "" {
 		return nil, errors.New("receive: missing option")
+	}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
 	}
 	m, err := newMetrics(opts.Registerer)
 	if err != nil {
