@@ -2,9 +2,9 @@ package smtpclient
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,7 +195,7 @@ func (c *Client) tlsError(ctx context.Context, err error) error {
 // orAlert makes an error ErrTLS if it is an alert of TLS: in TLS 1.3 a server
 // refuses our side of the handshake when we think that all is well.
 func (c *Client) orAlert(err error) error {
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // As crypto/tls has it.
 		return fmt.Errorf("%w: %w", ErrTLS, err)
 	}
 	return err

@@ -240,6 +240,9 @@ type envelopeCommand struct {
 	on         func(reply) error // Gets its reply.
 }
 
+// size returns the bytes that the command takes on the wire.
+func (e envelopeCommand) size() int { return len(e.line) + len("\r\n") }
+
 // pipeline sends commands and takes in their replies: one at a time, or as many as
 // may be on the way if the server can do that (RFC 2920). No more are sent when
 // goOn says so. It returns the first error of a command's on, or why the connection
@@ -253,13 +256,13 @@ func (c *Client) pipeline(commands []envelopeCommand, goOn func() bool) error {
 				return err
 			}
 		}
-		for sent < len(commands) && goOn() && (sent == i || c.ext.Pipelining && unanswered+len(commands[sent].line) < pipelineMax) {
+		for sent < len(commands) && goOn() && (sent == i || c.ext.Pipelining && unanswered+commands[sent].size() <= pipelineMax) {
 			if err := c.sendLine(commands[sent].line); err != nil {
 				c.broken = true
 				return err
 			}
 			started[sent] = time.Now()
-			unanswered += len(commands[sent].line)
+			unanswered += commands[sent].size()
 			sent++
 		}
 		if sent == i {
@@ -269,7 +272,7 @@ func (c *Client) pipeline(commands []envelopeCommand, goOn func() bool) error {
 		if err != nil {
 			return err
 		}
-		unanswered -= len(cmd.line)
+		unanswered -= cmd.size()
 		if err := cmd.on(rep); err != nil {
 			return err
 		}

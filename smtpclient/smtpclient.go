@@ -26,11 +26,15 @@ var (
 	// ErrNoTLS means TLS is demanded and the server doesn't offer it.
 	ErrNoTLS = errors.New("smtpclient: server has no STARTTLS")
 
-	// ErrNoSMTPUTF8, ErrNo8BitMIME and ErrNoRequireTLS mean that the message needs an
-	// extension that the server doesn't have. Another server of the domain may.
-	// Nothing was sent of the message, and the connection can be used.
-	ErrNoSMTPUTF8   = errors.New("smtpclient: server has no SMTPUTF8")
-	ErrNo8BitMIME   = errors.New("smtpclient: server has no 8BITMIME")
+	// ErrNoSMTPUTF8 means that the message needs an extension that the server doesn't
+	// have. Another server of the domain may. Nothing was sent of the message, and
+	// the connection can be used.
+	ErrNoSMTPUTF8 = errors.New("smtpclient: server has no SMTPUTF8")
+
+	// ErrNo8BitMIME is the same for 8BITMIME.
+	ErrNo8BitMIME = errors.New("smtpclient: server has no 8BITMIME")
+
+	// ErrNoRequireTLS is the same for REQUIRETLS.
 	ErrNoRequireTLS = errors.New("smtpclient: server has no REQUIRETLS")
 
 	// ErrSize means the message is larger than the server takes. Nothing was sent
