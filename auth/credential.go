@@ -167,46 +167,69 @@ func (h hasher) do(ctx context.Context, fn func() error) error {
 }
 
 // verify returns the one of the credentials that has this password, nil if none
-// has. The same work is done whichever it is.
-//
-// Limits are looked at again when there is a place to compute: of many logins
-// that came at once, some have failed in the meantime.
+// has. Among those of one salt the same work is done whichever it is.
 func (a *Authenticator) verify(ctx context.Context, attempt Attempt, credentials []store.Credential, password string) (*store.Credential, error) {
 	prepared, err := prepare(password)
 	if err != nil {
 		prepared = "" // Which no credential has, but it takes its time.
 	}
+	if i := a.recall(credentials, prepared); i >= 0 {
+		return &credentials[i], nil
+	}
+	for len(credentials) > 0 {
+		// All have one salt, so this is done once, whatever their number.
+		n, found := countAlike(credentials), -1
+		err := a.hasher.do(ctx, func() (err error) {
+			found, err = a.compare(attempt, credentials[:n], prepared)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("checking a password: %w", err)
+		}
+		if found >= 0 {
+			return &credentials[found], nil
+		}
+		credentials = credentials[n:]
+	}
+	return nil, nil
+}
+
+// countAlike returns how many of the first credentials have the same salt and
+// costs.
+func countAlike(credentials []store.Credential) int {
+	first := credentials[0].Argon2id
+	if n := slices.IndexFunc(credentials, func(c store.Credential) bool { return !sameCost(c.Argon2id, first) }); n > 0 {
+		return n
+	}
+	return len(credentials)
+}
+
+// recall returns the index of the credential that was found to have this password
+// lately, -1 for none.
+func (a *Authenticator) recall(credentials []store.Credential, prepared string) int {
+	return slices.IndexFunc(credentials, func(c store.Credential) bool { return a.verified.has(c, prepared) })
+}
+
+// compare hashes a password, and returns the index of the credential that has it,
+// -1 for none. All cost the same.
+//
+// What was known before the wait for a place may have changed: of many logins
+// that came at once, some have failed in the meantime, or one has succeeded.
+func (a *Authenticator) compare(attempt Attempt, credentials []store.Credential, prepared string) (int, error) {
+	if !a.allowed(attempt) {
+		return -1, ErrLimited
+	}
+	if i := a.recall(credentials, prepared); i >= 0 {
+		return i, nil
+	}
+	found, h := -1, argonHash(credentials[0].Argon2id, prepared)
 	for i, c := range credentials {
-		if a.verified.has(c, prepared) {
-			return &credentials[i], nil
-		}
+		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(h, c.Argon2id.Hash), i, found)
 	}
-	found, last := -1, store.Argon2id{}
-	var h []byte
-	for i, c := range credentials {
-		// All have one salt, so this is needed once, whatever their number.
-		if h == nil || !sameCost(c.Argon2id, last) {
-			err := a.hasher.do(ctx, func() error {
-				if !a.allowed(attempt) {
-					return ErrLimited
-				}
-				h = argonHash(c.Argon2id, prepared)
-				return nil
-			})
-			if err != nil {
-				return nil, fmt.Errorf("checking a password: %w", err)
-			}
-			last = c.Argon2id
-		}
-		if subtle.ConstantTimeCompare(h, c.Argon2id.Hash) == 1 {
-			found = i
-		}
+	if found >= 0 {
+		a.verified.add(credentials[found], prepared)
 	}
-	if found < 0 {
-		return nil, nil
-	}
-	a.verified.add(credentials[found], prepared)
-	return &credentials[found], nil
+	return found, nil
 }
 
 // sameCost tells whether a password has the same hash for both.

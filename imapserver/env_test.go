@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/store"
 )
 
@@ -31,6 +31,8 @@ type env struct {
 	t        testing.TB
 	store    *store.Dir
 	server   *Server
+	auth     logins
+	keys     *authdb.DB
 	listener Listener
 	dir      string
 	panics   int
@@ -38,28 +40,6 @@ type env struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 	conns    chan net.Conn // For connections in memory.
-}
-
-// logins is an Authenticator that knows the accounts mox and other, and some
-// that can't log in.
-type logins struct{}
-
-func (logins) Password(_ context.Context, _ auth.Attempt, user, pw string) (auth.Login, error) {
-	switch {
-	case user == "disabled":
-		return auth.Login{}, &auth.DisabledError{Reason: "account is closed"}
-	case user == "limited":
-		return auth.Login{}, auth.ErrLimited
-	case user == "busy":
-		return auth.Login{}, auth.ErrBusy
-	case user == "broken":
-		return auth.Login{}, errors.New("disk is on fire")
-	case user == "absent" && pw == password:
-		return auth.Login{Account: "absent"}, nil
-	case user != "mox" && user != "other" || pw != password:
-		return auth.Login{}, auth.ErrBadCredentials
-	}
-	return auth.Login{Account: user}, nil
 }
 
 // newEnv makes a server. Setup is as in transcripts.
@@ -74,21 +54,21 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"mox", "other"} {
+	for _, name := range []string{"mox", "other", "closed"} {
 		e.createAccount(name)
 	}
-	opts := Options{Log: log, Accounts: e.store, Auth: logins{}, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }}
+	e.auth, e.keys = newLogins(t, e.dir, e.store, log)
+	opts := Options{Log: log, Accounts: e.store, Auth: e.auth, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }}
 	_, opts.Pedantic = setup["pedantic"]
 	opts.AppendSizeMax = setupNumber(t, setup, "appendmax")
 	if e.server, err = New(opts); err != nil {
 		t.Fatal(err)
 	}
-	e.listener = Listener{Name: "test", PlainLogin: setup["plain"] != "no"}
-	if _, ok := setup["tls"]; ok {
-		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
-	}
-	if _, ok := setup["implicit"]; ok {
-		e.listener.TLS, e.listener.Implicit = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}, true
+	e.listener = Listener{Name: "test", PlainLogin: setup["plain"] != "no", Hostname: "mail.example.org"}
+	_, e.listener.CRAMMD5 = setup["crammd5"]
+	_, e.listener.Implicit = setup["implicit"]
+	if _, ok := setup["tls"]; ok || e.listener.Implicit {
+		e.listener.TLS = e.auth.ClientCertificates(&tls.Config{Certificates: []tls.Certificate{certificate(t)}})
 	}
 	e.appendMessages("Inbox", int(setupNumber(t, setup, "inbox")))
 	e.quota = setupNumber(t, setup, "quota")
@@ -107,7 +87,11 @@ func setupNumber(t testing.TB, setup map[string]string, key string) int64 {
 }
 
 func (e *env) createAccount(name string) {
-	a, err := e.store.Create(e.t.Context(), name, store.NewAccount{Mailboxes: []store.NewMailbox{
+	c, err := testCredential()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	a, err := e.store.Create(e.t.Context(), name, store.NewAccount{Credentials: []store.Credential{c}, Mailboxes: []store.NewMailbox{
 		{Name: "Archive", Use: store.UseArchive}, {Name: "Sent", Use: store.UseSent},
 	}})
 	if err != nil {
@@ -170,7 +154,7 @@ func (e *env) stop() {
 		e.cancel()
 		<-e.done
 	}
-	if err := e.store.Close(); err != nil {
+	if err := errors.Join(e.store.Close(), e.keys.Close()); err != nil {
 		e.t.Error(err)
 	}
 	if e.panics > 0 {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/mjl-/mox/imap"
+	"github.com/mjl-/mox/sasl"
 )
 
 // capabilityNames are those that every session has: what RFC 9051 includes is
@@ -22,10 +23,15 @@ func (s *session) capabilities() string {
 	if s.listener.TLS != nil && s.tls == "" {
 		list += " STARTTLS"
 	}
-	if s.plainLogin() {
-		return list + " AUTH=PLAIN"
+	for _, name := range s.server.opts.Auth.Mechanisms(s.secure) {
+		if name != sasl.Login { // Who has nothing better has the command.
+			list += " AUTH=" + name
+		}
 	}
-	return list + " LOGINDISABLED"
+	if !s.plainLogin() {
+		list += " LOGINDISABLED"
+	}
+	return list
 }
 
 func (s *session) capability(context.Context, command, nothing) (imap.Response, error) {

@@ -38,7 +38,7 @@ func TestGoImap(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	must("AUTHENTICATE", c.Authenticate(gosasl.NewPlainClient("", "mox", password)))
+	must("AUTHENTICATE", c.Authenticate(gosasl.NewPlainClient("", "mox@example.org", password)))
 	for _, name := range []goimap.Cap{goimap.CapIMAP4rev2, goimap.CapMove, goimap.CapUIDPlus, goimap.CapESearch, goimap.CapSpecialUse, goimap.CapLiteralMinus} {
 		if !c.Caps().Has(name) {
 			t.Errorf("capability %s is missing", name)
@@ -156,7 +156,7 @@ func TestGoImapIdle(t *testing.T) {
 			counts <- *d.NumMessages
 		}
 	}})
-	if err := c.Login("mox", password).Wait(); err != nil {
+	if err := c.Login("mox@example.org", password).Wait(); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Enable(goimap.CapIMAP4rev2).Wait(); err != nil {

@@ -68,7 +68,7 @@ type Listener struct {
 	Name string
 
 	// TLS is for STARTTLS, or for the whole connection if Implicit. Nil: there is
-	// no TLS.
+	// no TLS. It should be a config of auth's ClientCertificates or BindCertificate.
 	TLS *tls.Config
 
 	// Implicit means connections begin with TLS, as on port 993.
@@ -76,6 +76,12 @@ type Listener struct {
 
 	// PlainLogin allows logins with a password without TLS.
 	PlainLogin bool
+
+	// CRAMMD5 offers the mechanism, for old clients.
+	CRAMMD5 bool
+
+	// Hostname is ours, as told to clients that log in with CRAM-MD5.
+	Hostname string
 }
 
 func (l Listener) service() string {

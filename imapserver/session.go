@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/lineio"
@@ -47,6 +48,7 @@ type session struct {
 	cid      int64
 
 	tls      string     // Version and cipher, empty without TLS.
+	secure   auth.Conn  // What logging in needs to know of the connection; empty afterwards.
 	rev2     bool       // ENABLE IMAP4rev2 was given.
 	level    slog.Level // At which the bytes of this command are traced.
 	commands int        // Commands read so far.
@@ -67,6 +69,7 @@ type session struct {
 
 func newSession(server *Server, nc net.Conn, l Listener, ip netip.Addr) *session {
 	s := &session{server: server, listener: l, raw: nc, conn: newConn(nc, &server.pieces), ip: ip, cid: server.opts.CIDs.Next(), level: logfmt.LevelTrace}
+	s.secure = auth.Conn{Hostname: l.Hostname, Plain: l.PlainLogin, CRAMMD5: l.CRAMMD5}
 	s.log = server.opts.Log.With("cid", cid.Format(s.cid))
 	s.out = imap.NewEncoder(s.conn, &server.buffers)
 	s.conn.readUntil = time.Now().Add(preauthMax)
@@ -125,8 +128,13 @@ func (s *session) begin(ctx context.Context) error {
 		if err := s.startTLS(ctx); err != nil {
 			return err
 		}
+		s.preauthenticate(ctx)
 	}
-	s.out.Response("*", imap.OK("CAPABILITY "+s.capabilities(), "ready"))
+	greeting := imap.OK("CAPABILITY "+s.capabilities(), "ready")
+	if s.account != nil {
+		greeting.Type = "PREAUTH"
+	}
+	s.out.Response("*", greeting)
 	return s.out.Flush()
 }
 

@@ -20,7 +20,8 @@ import (
 //
 // Connections are logged in as mox unless the setup says login=no. Other words of
 // the setup: inbox=n messages in Inbox, quota=bytes, appendmax=bytes, tls,
-// implicit, plain=no, pedantic.
+// implicit, plain=no, pedantic, crammd5, and certn=account[,nopreauth] for the client
+// certificate that connection n shows, over TLS from the start.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	for _, f := range transcript.Load(t, "testdata/*.txt") {
@@ -30,7 +31,10 @@ func TestTranscripts(t *testing.T) {
 				e := newEnv(t, f.Setup)
 				defer e.stop()
 				e.start()
-				f.Play(t, func(string) net.Conn {
+				f.Play(t, func(conn string) net.Conn {
+					if cert := f.Setup["cert"+conn]; cert != "" {
+						return e.dialCertificate(cert)
+					}
 					if f.Setup["login"] == "no" {
 						return e.dial()
 					}
