@@ -6,6 +6,7 @@ require (
 	github.com/emersion/go-imap/v2 v2.0.0-beta.8
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6
 	github.com/emersion/go-smtp v0.25.1
+	github.com/miekg/dns v1.1.73
 	github.com/mjl-/bstore v0.0.11
 	github.com/mjl-/sconf v0.0.8
 	github.com/prometheus/client_golang v1.25.0
