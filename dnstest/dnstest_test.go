@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -36,6 +37,7 @@ a.b.c       TXT   "deep"
 x.y.wild    TXT   "below a wildcard"
 _25._tcp.mx1 TLSA 3 1 1 0001fe
 _submission._tcp SRV 1 2 587 mx1
+jo\@example.com._spf TXT "odd"
 `
 
 func newResolver(t testing.TB, text string, authentic ...string) *Resolver {
@@ -229,10 +231,18 @@ func TestTypes(t *testing.T) {
 	name, res, err := r.LookupCNAME(ctx, "www.example.org.")
 	check("CNAME", res, err, name, "mx1.example.org.")
 
+	if _, _, err := r.LookupTXT(ctx, "jo@example.com._spf.example.org."); err != nil {
+		t.Errorf("an odd name: %v", err)
+	}
+	if got := r.Queries("TXT", "jo@example.com._spf.example.org"); got != 1 {
+		t.Errorf("got %d queries of an odd name", got)
+	}
 	for _, c := range []struct {
 		typ, name string
 		want      int
 	}{
+		{"TXT", "Jo@example.com._spf.example.org", 1},
+		{"TXT", `jo\@example.com._spf.example.org`, 1},
 		{"A", "www.example.org", 1},
 		{"aaaa", "WWW.example.org.", 1},
 		{"", "www.example.org", 3},
@@ -282,6 +292,47 @@ func TestServe(t *testing.T) {
 	if _, _, err := r.LookupMX(t.Context(), "example.org."); !errors.Is(err, dns.ErrTemporary) {
 		t.Errorf("no way to the whole reply: got %v", err)
 	}
+}
+
+// TestServeClose closes a server while clients wait for replies, and while one has
+// nothing to say.
+func TestServeClose(t *testing.T) {
+	t.Parallel()
+	z, err := ParseZone(zone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z.SetFaults(Faults{Delay: time.Hour})
+	s, err := z.Serve(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle, err := net.Dial("tcp", s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := resolver.New(resolver.Options{Servers: []string{s.Addr}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, _, err := r.LookupMX(ctx, "example.org."); err == nil {
+			t.Error("got an answer")
+		}
+	})
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := idle.Read(make([]byte, 1)); err == nil {
+		t.Error("got a byte from a server that is closed")
+	}
+	if err := idle.Close(); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	wg.Wait()
 }
 
 // TestConn holds the connection in memory against what net.Conn promises.

@@ -9,7 +9,6 @@ package dnstest
 import (
 	"context"
 	"net/netip"
-	"strings"
 	"sync"
 
 	mdns "github.com/miekg/dns"
@@ -64,7 +63,7 @@ func (r *Resolver) count(name string, types ...uint16) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, typ := range types {
-		r.lookups[key{strings.ToLower(name), typ}]++
+		r.lookups[key{canonical(name), typ}]++
 	}
 }
 

@@ -60,7 +60,7 @@ func (z *Zone) Set(text string) error {
 	parser.SetDefaultTTL(ttlDefault)
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		h := rr.Header()
-		name := strings.ToLower(h.Name)
+		name := canonical(h.Name)
 		if added[name] == nil {
 			added[name] = map[uint16][]mdns.RR{}
 		}
@@ -148,7 +148,19 @@ func count(counts map[key]int, k key) int {
 // newKey returns a key for a name, with or without the dot at its end, and a type.
 // An unknown type is as good as none: the zone has no records of it.
 func newKey(typ, name string) key {
-	return key{strings.ToLower(mdns.Fqdn(name)), mdns.StringToType[strings.ToUpper(typ)]}
+	return key{canonical(mdns.Fqdn(name)), mdns.StringToType[strings.ToUpper(typ)]}
+}
+
+// canonical returns a name in lower case, with what is odd escaped the one way
+// there is for names in messages.
+func canonical(name string) string {
+	var wire [255]byte
+	if _, err := mdns.PackDomainName(name, wire[:], 0, nil, false); err == nil {
+		if again, _, err := mdns.UnpackDomainName(wire[:], 0); err == nil {
+			name = again
+		}
+	}
+	return strings.ToLower(name)
 }
 
 // isAuthentic tells whether answers about a name are authentic.

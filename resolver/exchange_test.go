@@ -47,6 +47,7 @@ self CNAME self
 loop CNAME pool
 pool CNAME loop
 odd  CNAME a\.b\000c
+jo\@example.com._spf TXT "macro"
 a\.b\000c TXT "odd"
 short 5 TXT "one"
 zero  0 TXT "one"
@@ -344,6 +345,30 @@ func TestNames(t *testing.T) {
 	}
 	if _, _, err := r.LookupIP(t.Context(), "udp", "example.org."); !errors.Is(err, dns.ErrName) {
 		t.Errorf("got %v of a network that is none", err)
+	}
+}
+
+// TestOddNames asks for names with each character there may be in them, as SPF
+// macros make them.
+func TestOddNames(t *testing.T) {
+	t.Parallel()
+	z := newZone(t)
+	r, events := newResolver(t, resolver.Options{Servers: []string{"127.0.0.1"}, Dial: z.Dial})
+	if txt, _, err := r.LookupTXT(t.Context(), "jo@example.com._spf.example.org."); err != nil || len(txt) != 1 {
+		t.Errorf("got %q, %v", txt, err)
+	}
+	events.take()
+	for c := byte('!'); c <= '~'; c++ {
+		if c == '.' || c == '\\' {
+			continue
+		}
+		name := "x" + string(rune(c)) + ".example.org."
+		if _, _, err := r.LookupTXT(t.Context(), name); !errors.Is(err, dns.ErrNotFound) {
+			t.Errorf("%q: got %v", name, err)
+		}
+		if got := events.take(); got != "udp:answer notfound" && (c < 'a' || c > 'z' || got != "cached:notfound") {
+			t.Errorf("%q: got events %q", name, got)
+		}
 	}
 }
 

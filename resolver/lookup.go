@@ -24,7 +24,7 @@ type looked struct {
 // to the end of the chain. The error is nil or a *dns.Error.
 func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked, error) {
 	start := time.Now()
-	c := chain{r: r, typ: typ, result: dns.Result{Authentic: true, Name: lower(name)}}
+	c := chain{r: r, typ: typ, result: dns.Result{Authentic: true, Name: lower(escape(name))}}
 	err := dns.CheckName(name)
 	if err == nil {
 		err = c.follow(ctx)
@@ -37,7 +37,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked,
 		Kind:      "lookup",
 		Type:      mdns.TypeToString[typ],
 		Result:    resultName(err),
-		Cached:    c.cached && err == nil || c.cached && dns.IsNone(err),
+		Cached:    c.cached && (err == nil || dns.IsNone(err)),
 		Authentic: res.Authentic,
 		Took:      time.Since(start),
 	})

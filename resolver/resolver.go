@@ -253,6 +253,11 @@ func address(rr mdns.RR) netip.Addr {
 // lower returns a name in lower case. In its form for reading it is ASCII.
 func lower(name string) string { return strings.ToLower(name) }
 
+// escape returns a name, which has no backslash yet, as names in replies come.
+func escape(name string) string { return specials.Replace(name) }
+
+var specials = strings.NewReplacer(`'`, `\'`, `@`, `\@`, `;`, `\;`, `(`, `\(`, `)`, `\)`, `"`, `\"`)
+
 // unescape returns the bytes of a character string, which comes as RFC 1035,
 // section 5.1, has it: a backslash before a character, or before three digits.
 func unescape(s string) string {
