@@ -168,6 +168,14 @@ func (db *DB) Check(ctx context.Context) (problems []error, err error) {
 			}
 			delete(failed, c.Account)
 		}
+		for k, err := range bstore.QueryTx[TLSPublicKey](tx).All() {
+			if err != nil {
+				return err
+			}
+			if made := k; made.fill() != nil || made.Fingerprint != k.Fingerprint || made.Type != k.Type {
+				problems = append(problems, fmt.Errorf("TLS public key %s: does not belong to its certificate", k.Fingerprint))
+			}
+		}
 		return nil
 	})
 	if err != nil {

@@ -227,14 +227,16 @@ func TestCheck(t *testing.T) {
 			tx.Update(&attemptCount{Account: "anna", Failed: 2}),
 			tx.Insert(&attemptCount{Account: "carl", Failed: 1}),
 			tx.Insert(&LoginAttempt{Key: "x", Account: "bert", Result: BadUser}),
+			tx.Insert(&TLSPublicKey{Fingerprint: "x", Type: "ed25519", CertDER: certificate(t, newKey(t), ""), Account: "bert", LoginAddress: "b"}),
+			tx.Insert(&TLSPublicKey{Fingerprint: "y", CertDER: []byte("y"), Account: "bert", LoginAddress: "b"}),
 		)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	problems, err := db.Check(t.Context())
-	if err != nil || len(problems) != 4 {
-		t.Errorf("got %v, %v, want four problems", problems, err)
+	if err != nil || len(problems) != 6 {
+		t.Errorf("got %v, %v, want six problems", problems, err)
 	}
 }
 
