@@ -15,6 +15,10 @@ const (
 	// PrefixMax bounds a prefix, in bytes.
 	PrefixMax = 64 << 10
 
+	// syncFirst is the size in bytes above which a content is synced before its rows
+	// are committed.
+	syncFirst = 256 << 10
+
 	// messageIDMax bounds a Message-ID that is kept, in bytes: a header line has no
 	// more (RFC 5322, section 2.1.1). A longer one is left out.
 	messageIDMax = 998
@@ -36,12 +40,7 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	if err := a.prepare(time.Now()); err != nil {
 		return nil, err
 	}
-	if err := n.Content.sync(); err != nil {
-		return nil, err
-	}
-	path := db.contentPath(n.Content.name)
-	err = db.commit(&change{run: a.run, apply: a.apply, rows: len(a.rows), dir: filepath.Dir(path)})
-	if err != nil {
+	if err := db.add(a); err != nil {
 		return nil, fmt.Errorf("queueing message: %w", err)
 	}
 	n.Content.over = true
@@ -51,6 +50,32 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 		db.observe("added", messages[i])
 	}
 	return messages, nil
+}
+
+// add commits the rows and syncs the content, both at once unless it is large: others
+// in the same commit wait for it.
+func (db *DB) add(a *addition) error {
+	c := a.n.Content
+	if c.file == nil {
+		return errors.New("content was used before")
+	}
+	ch := &change{run: a.run, apply: a.apply, rows: len(a.rows), dir: filepath.Dir(db.contentPath(c.name))}
+	if c.size > syncFirst {
+		if err := c.sync(); errors.Is(err, ErrDiskFull) {
+			return err
+		} else if err != nil {
+			return db.fail(err)
+		}
+	} else {
+		ch.synced = make(chan error, 1)
+	}
+	a.change = ch
+	db.submit(ch)
+	if ch.synced != nil {
+		ch.synced <- c.sync()
+	}
+	<-ch.done
+	return ch.err
 }
 
 // check returns an error for what can't be queued.
@@ -76,6 +101,7 @@ func (n New) check() error {
 type addition struct {
 	db       *DB
 	n        New
+	change   *change
 	content  contentRow
 	prefixes []prefixRow
 	prefixOf []int // For each row, an index in prefixes, or -1.
@@ -133,7 +159,7 @@ func (a *addition) prefix(known map[string]int, data []byte) int {
 
 // run inserts the rows.
 func (a *addition) run(tx *tx) error {
-	a.content = contentRow{Name: a.n.Content.name, Size: a.n.Content.size, Messages: int64(len(a.rows))}
+	a.content = contentRow{Name: a.n.Content.name, Size: a.n.Content.size, CRC: a.n.Content.crc, Settled: a.db.settled, Messages: int64(len(a.rows))}
 	for i := range a.prefixes {
 		p := &a.prefixes[i]
 		p.ID = 0
@@ -145,6 +171,7 @@ func (a *addition) run(tx *tx) error {
 	if err := tx.insert(&a.content); err != nil {
 		return err
 	}
+	a.change.content = a.content.ID
 	for i := range a.rows {
 		r := &a.rows[i]
 		r.ID, r.M.ID, r.PrefixID, r.M.ContentID = 0, 0, 0, a.content.ID
@@ -161,6 +188,7 @@ func (a *addition) run(tx *tx) error {
 
 // apply puts the rows into the schedule.
 func (a *addition) apply() {
+	delete(a.db.loose, a.content.Name)
 	joiner := joiner{last: map[joinKey]*entry{}}
 	for i := range a.rows {
 		a.db.enlist(&a.rows[i], &joiner)

@@ -201,6 +201,7 @@ func (e *editing) take(id int64) bool {
 
 // apply puts messages to where their rows say.
 func (e *editing) apply() {
+	e.db.loosen(e.retire.gone)
 	s := e.db.schedule
 	for i := range e.rows {
 		if en := s.entries[e.rows[i].ID]; en != nil && s.take(en) {
@@ -213,9 +214,14 @@ func (e *editing) apply() {
 // restore puts messages that were taken and not changed back.
 func (e *editing) restore() {
 	s := e.db.schedule
+	now := time.Now()
 	for en, wasHeld := range e.taken {
-		if s.entries[en.id] == en && en.place == nowhere {
-			s.restore(en, wasHeld)
+		switch {
+		case s.entries[en.id] != en || en.place != nowhere:
+		case wasHeld:
+			s.hold(en)
+		default:
+			s.putBack(en, now)
 		}
 	}
 }

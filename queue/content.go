@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -38,6 +39,7 @@ type Content struct {
 	db   *DB
 	name string // Below contentDir.
 	size int64
+	crc  uint32
 	file *os.File // Open until it is synced.
 	over bool     // Added or discarded.
 }
@@ -58,13 +60,17 @@ func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content
 	if c.name, err = db.contents.newName(db); err != nil {
 		return nil, err
 	}
+	db.mu.Lock()
+	db.loose[c.name] = true
+	db.mu.Unlock()
 	// A file whose name no row has is removed at the next start, so that it needs no
 	// other name while it is not complete.
 	c.file, err = os.OpenFile(db.contentPath(c.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, contentPerm)
 	if err != nil {
 		return nil, fmt.Errorf("making content file: %w", diskFull(err))
 	}
-	n, err := io.Copy(c.file, io.LimitReader(&contextReader{ctx, r}, size))
+	h := crc32.New(castagnoli)
+	n, err := io.Copy(io.MultiWriter(c.file, h), io.LimitReader(&contextReader{ctx, r}, size))
 	if err == nil && n != size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -74,8 +80,11 @@ func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("writing content file: %w", diskFull(err)), c.Discard())
 	}
+	c.crc = h.Sum32()
 	return c, nil
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // diskFull makes an error that means so ErrDiskFull.
 func diskFull(err error) error {
@@ -105,24 +114,22 @@ func (c *Content) Size() int64 { return c.size }
 // ReadAt reads what was written, until the content is added or discarded.
 func (c *Content) ReadAt(p []byte, off int64) (int, error) { return c.file.ReadAt(p, off) }
 
-// sync makes the bytes durable, not yet the directory entry.
+// sync makes the bytes durable, not yet the directory entry, and closes the file.
 func (c *Content) sync() error {
 	db := c.db
-	if c.over || c.file == nil {
-		return errors.New("queue: content was used before")
-	}
 	db.syncs <- struct{}{}
 	defer func() { <-db.syncs }()
-	err := c.file.Sync()
-	if errors.Is(err, syscall.ENOSPC) {
-		return diskFull(err)
-	}
-	if err = errors.Join(err, c.file.Close()); err != nil {
-		return db.fail(fmt.Errorf("syncing content: %w", err))
-	}
+	f := c.file
 	c.file = nil
-	if err := db.faults.Hit(FaultContentSynced); err != nil {
-		return db.fail(err)
+	err := db.faults.Hit(FaultContentSync)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = db.faults.Hit(FaultContentSynced)
+	}
+	if err != nil {
+		return fmt.Errorf("syncing content: %w", diskFull(err))
 	}
 	return nil
 }
@@ -140,7 +147,11 @@ func (c *Content) Discard() error {
 	if c.db.Err() != nil {
 		return err // A commit that failed may have its name: the next start knows.
 	}
-	return errors.Join(err, os.Remove(c.db.contentPath(c.name)))
+	err = errors.Join(err, os.Remove(c.db.contentPath(c.name)))
+	c.db.mu.Lock()
+	defer c.db.mu.Unlock()
+	delete(c.db.loose, c.name)
+	return err
 }
 
 // contentPath returns the path of a content file.
@@ -229,7 +240,11 @@ func (db *DB) removeContents(names []string) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			// The next start removes it.
 			db.log.Error("removing content of a retired message", "file", name, "err", err)
+			continue
 		}
+		db.mu.Lock()
+		delete(db.loose, name)
+		db.mu.Unlock()
 	}
 }
 
@@ -243,4 +258,11 @@ func (db *DB) keepContent(name string) bool {
 		return true
 	}
 	return db.err != nil
+}
+
+// loosen notes contents that have lost their rows. db.mu is held.
+func (db *DB) loosen(names []string) {
+	for _, name := range names {
+		db.loose[name] = true
+	}
 }

@@ -3,11 +3,13 @@ package queue
 // Names of the fault points of this package: instants between two steps whose
 // order matters when power goes.
 const (
-	FaultContentWritten = "queue: content written, before it is synced"
-	FaultContentSynced  = "queue: content synced, before its directory"
-	FaultFilesSynced    = "queue: directories synced, before the commit"
+	FaultContentWritten = "queue: content written"
+	FaultContentSync    = "queue: content handed to Add, before it is synced"
+	FaultContentSynced  = "queue: content synced, not its directory"
+	FaultDirsSynced     = "queue: directories of new contents synced"
 	FaultCommitBefore   = "queue: before the commit"
-	FaultCommitAfter    = "queue: after the commit, before anybody is told"
+	FaultCommitAfter    = "queue: after the commit, contents may not be synced"
+	FaultSettled        = "queue: commit and contents on disk, before anybody is told"
 	FaultUnlinkBefore   = "queue: last message of a content retired, before its file is removed"
 	FaultUnlinkAfter    = "queue: file of a content removed"
 	FaultBackup         = "queue: backup has the rows, before the contents"
@@ -16,7 +18,7 @@ const (
 // Points lists the names of all fault points.
 func Points() []string {
 	return []string{
-		FaultContentWritten, FaultContentSynced, FaultFilesSynced, FaultCommitBefore, FaultCommitAfter,
-		FaultUnlinkBefore, FaultUnlinkAfter, FaultBackup,
+		FaultContentWritten, FaultContentSync, FaultContentSynced, FaultDirsSynced, FaultCommitBefore, FaultCommitAfter,
+		FaultSettled, FaultUnlinkBefore, FaultUnlinkAfter, FaultBackup,
 	}
 }

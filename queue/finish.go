@@ -119,6 +119,7 @@ func (f *finishing) run(tx *tx) error {
 // apply puts what is left back into the schedule.
 func (f *finishing) apply() {
 	db := f.db
+	db.loosen(f.retire.gone)
 	entries := db.schedule.end(f.lease)
 	for i, e := range entries {
 		db.settleEntry(e, &f.rows[i])
@@ -153,7 +154,7 @@ func (f *finishing) observe() {
 
 // report changes a row as a report says, and returns the outcome if it is retired.
 func (db *DB) report(r *messageRow, l *lease, rep *Report, now time.Time) Outcome {
-	db.attempted(r, l, rep.Result)
+	attempted(r, l, rep.Result)
 	m := &r.M
 	m.DelayTold = m.DelayTold || rep.DelayTold
 	if rep.DialedIP != "" {
@@ -177,16 +178,15 @@ func (db *DB) report(r *messageRow, l *lease, rep *Report, now time.Time) Outcom
 
 // attempted adds the result of an attempt that was made, in place of the one that
 // stands for it while it runs.
-func (db *DB) attempted(r *messageRow, l *lease, res Result) {
+func attempted(r *messageRow, l *lease, res Result) {
 	m := &r.M
-	switch l.pool {
-	case &db.schedule.remote:
-		if n := len(m.Results); m.State == Delivering && n > 0 {
-			m.Results = m.Results[:n-1]
-		}
-	case &db.schedule.local:
+	switch {
+	case l.fail != "":
+	case l.local:
 		m.Attempts++
 		m.LastAttempt, r.Chosen = res.Start.Round(0), false
+	case len(m.Results) > 0:
+		m.Results = m.Results[:len(m.Results)-1]
 	}
 	r.addResult(res)
 }
@@ -194,16 +194,16 @@ func (db *DB) attempted(r *messageRow, l *lease, res Result) {
 // unreported changes a row of a delivery nothing was said of.
 func (db *DB) unreported(r *messageRow, l *lease, now time.Time) Outcome {
 	m := &r.M
-	switch l.pool {
-	case &db.schedule.remote:
-		// What is on disk is for this case.
-	case &db.schedule.local:
+	switch {
+	case l.fail != "":
+		m.NextAttempt = now.Add(failRetry)
+	case l.local:
 		m.Attempts++
 		m.LastAttempt, r.Chosen = now, false
 		m.NextAttempt = db.nextAttempt(r, now)
 		r.addResult(Result{Start: now, Error: attemptRunning})
 	default:
-		m.NextAttempt = now.Add(failRetry)
+		// What is on disk is for this case.
 	}
 	m.State, m.LeaseUntil = Waiting, time.Time{}
 	return ""
@@ -262,6 +262,7 @@ func (db *DB) releaseContents(tx *tx, rt *retiring) error {
 			return err
 		}
 		if c.Messages -= n; c.Messages > 0 {
+			c.Settled = max(c.Settled, c.ID) // It was complete, or nothing could have been delivered.
 			if err := tx.update(&c); err != nil {
 				return err
 			}

@@ -27,8 +27,14 @@ type change struct {
 	// called instead if it is not. Both with DB.mu held, and both may be nil.
 	apply, undo func()
 
-	rows int    // About how many messages it is about.
-	dir  string // To be synced before the commit; empty for none.
+	rows  int  // About how many messages it is about.
+	alone bool // Shares no commit: rows and memory agree when it runs.
+
+	// content is the id of the content it has inserted, 0 for none. Its directory is
+	// dir. What came of syncing the file comes by synced, during or after the commit.
+	content int64
+	dir     string
+	synced  chan error
 
 	err  error
 	done chan struct{}
@@ -64,6 +70,13 @@ func (tx *tx) delete(row any) error {
 // commit has a change written and waits. When it returns nil the change is on disk
 // and taken over.
 func (db *DB) commit(c *change) error {
+	db.submit(c)
+	<-c.done
+	return c.err
+}
+
+// submit has a change written; c.done is closed when it is.
+func (db *DB) submit(c *change) {
 	c.done = make(chan struct{})
 	db.mu.Lock()
 	db.pending = append(db.pending, c)
@@ -72,8 +85,6 @@ func (db *DB) commit(c *change) error {
 	case db.work <- struct{}{}:
 	default:
 	}
-	<-c.done
-	return c.err
 }
 
 // commitLoop is the one goroutine that writes to the database. It ends when the
@@ -96,9 +107,16 @@ func (db *DB) nextGroup() []*change {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	n, rows := 0, 0
-	for n < len(db.pending) && n < groupMax && (n == 0 || rows+db.pending[n].rows <= groupRowsMax) {
-		rows += db.pending[n].rows
+	for n < len(db.pending) && n < groupMax {
+		c := db.pending[n]
+		if n > 0 && (c.alone || rows+c.rows > groupRowsMax) {
+			break
+		}
+		rows += c.rows
 		n++
+		if c.alone {
+			break
+		}
 	}
 	group := db.pending[:n:n]
 	if db.pending = db.pending[n:]; len(db.pending) == 0 {
@@ -159,9 +177,6 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 		return nil, err
 	}
 	ctx := context.Background() //nolint:forbidigo // What is accepted is written whoever stops waiting.
-	if err := db.syncDirs(group); err != nil {
-		return nil, db.fail(err)
-	}
 	b, err := db.db.Begin(ctx, true)
 	if err != nil {
 		return nil, db.fail(fmt.Errorf("beginning transaction: %w", err))
@@ -179,16 +194,43 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 	if !wrote {
 		return nil, db.rollback(t)
 	}
-	if err := db.faults.Hit(FaultCommitBefore); err != nil {
-		return nil, db.fail(errors.Join(err, db.rollback(t)))
+	return nil, db.commitGroup(t, group)
+}
+
+// commitGroup commits, and meanwhile syncs the directories of new contents; the
+// files are being synced by who adds them. It returns when all is on disk. To do
+// one after the other takes twice as long.
+func (db *DB) commitGroup(t *tx, group []*change) error {
+	dirs := make(chan error, 1)
+	go func() { dirs <- db.syncDirs(group) }()
+	err := db.faults.Hit(FaultCommitBefore)
+	if err == nil {
+		err = t.Commit()
+	} else {
+		err = errors.Join(err, t.Rollback())
 	}
-	if err := b.Commit(); err != nil {
-		return nil, db.fail(fmt.Errorf("committing: %w", err))
+	if err == nil {
+		err = db.faults.Hit(FaultCommitAfter)
 	}
-	if err := db.faults.Hit(FaultCommitAfter); err != nil {
-		return nil, db.fail(err)
+	if err != nil {
+		err = fmt.Errorf("committing: %w", err)
 	}
-	return nil, nil
+	err = errors.Join(err, <-dirs)
+	for _, c := range group {
+		if c.synced != nil {
+			err = errors.Join(err, <-c.synced)
+		}
+	}
+	if err == nil {
+		err = db.faults.Hit(FaultSettled)
+	}
+	if err != nil {
+		return db.fail(err)
+	}
+	for _, c := range group {
+		db.settled = max(db.settled, c.content)
+	}
+	return nil
 }
 
 // rollback undoes a transaction.
@@ -215,5 +257,5 @@ func (db *DB) syncDirs(group []*change) error {
 	if len(synced) == 0 {
 		return nil
 	}
-	return db.faults.Hit(FaultFilesSynced)
+	return db.faults.Hit(FaultDirsSynced)
 }

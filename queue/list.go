@@ -295,16 +295,3 @@ func (db *DB) read(tx *bstore.Tx, match *matcher, id int64) (Message, error) {
 	db.addLease(&m)
 	return m, err
 }
-
-// Stats returns counts that are kept, not counted.
-func (db *DB) Stats() Stats {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	c := &db.schedule.counts
-	return Stats{
-		Messages: map[State]int64{
-			Waiting: c[nowhere] + c[later] + c[ready] + c[failing], Held: c[held], Delivering: c[leased],
-		},
-		Bytes: db.bytes,
-	}
-}

@@ -121,24 +121,28 @@ func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 		db.log.Error("messages without their content are held", "file", b.content.Name, "err", why, "messages", len(b.rows))
 		return nil, db.finishHeld(l, why)
 	}
-	w := &Work{Local: l.pool == &db.schedule.local, File: db.contentPath(b.content.Name), Size: b.content.Size, lease: l}
-	if w.Fail = db.failure(&b.rows[0]); w.Fail == "" && !w.Local {
+	l.fail = db.failure(&b.rows[0])
+	if l.fail == "" && !l.local {
 		if err := db.commit(&change{run: b.run, rows: len(b.rows)}); err != nil {
 			return nil, err
 		}
 	}
+	return b.work(), nil
+}
+
+// work makes the Work.
+func (b *beginning) work() *Work {
+	l := b.lease
+	w := &Work{Local: l.local, File: b.db.contentPath(b.content.Name), Size: b.content.Size, Fail: l.fail, lease: l}
 	for i := range b.rows {
 		m := b.rows[i].message()
-		m.Prefix = b.prefix
-		if w.Local {
+		m.Prefix, m.State, m.LeaseUntil = b.prefix, Delivering, b.now.Add(leaseTime)
+		if l.local && l.fail == "" {
 			m.Attempts++
-		}
-		if w.Fail == "" {
-			m.State, m.LeaseUntil = Delivering, b.now.Add(leaseTime)
 		}
 		w.Messages = append(w.Messages, m)
 	}
-	return w, nil
+	return w
 }
 
 // failure returns why a message is to fail without an attempt, empty if it is not.

@@ -1,6 +1,9 @@
 package queue
 
-import "unique"
+import (
+	"fmt"
+	"unique"
+)
 
 // pool is the lanes of what goes to other servers, or of what is handed over,
 // with the limits on them.
@@ -196,4 +199,35 @@ func (p *pool) forget(d *destination) {
 	if d.running == 0 && d.count == 0 {
 		delete(p.destinations, d.domain)
 	}
+}
+
+// check returns how many entries there are, and what is wrong.
+func (p *pool) check() (entries int64, err error) {
+	lanes, granted, running := 0, 0, 0
+	count := func(l *laneList) {
+		for ln := l.head; ln != nil; ln = ln.next {
+			lanes++
+		}
+	}
+	count(&p.returned)
+	for _, s := range p.senders {
+		count(&s.lanes)
+	}
+	for _, d := range p.destinations {
+		count(&d.parked)
+		granted += d.granted
+		running += d.running
+		if d.running+d.granted > p.destinationMax || d.parked.head != nil && d.running+d.granted < p.destinationMax {
+			err = fmt.Errorf("destination %q has %d deliveries, %d granted", d.domain.Value(), d.running, d.granted)
+		}
+	}
+	for _, ln := range p.lanes {
+		for e := ln.entries.head; e != nil; e = e.next {
+			entries++
+		}
+	}
+	if lanes != len(p.lanes) || running != p.running {
+		err = fmt.Errorf("%d of %d lanes are in lists, %d of %d deliveries counted", lanes, len(p.lanes), running, p.running)
+	}
+	return entries, err
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"math"
 	"time"
 	"unique"
@@ -107,17 +108,16 @@ func (e *entry) leave() {
 	before.sibling, e.sibling = e.sibling, e
 }
 
-// put moves an entry that is nowhere to where it belongs: to wait until due.
+// put makes an entry that is nowhere wait until due.
 func (s *schedule) put(e *entry, due, now time.Time) {
 	e.due = s.offset(due, now)
-	s.move(e, later)
-	s.heap.push(e)
+	s.putBack(e, now)
 }
 
-// restore puts back an entry that was taken.
-func (s *schedule) restore(e *entry, wasHeld bool) {
-	if wasHeld {
-		s.hold(e)
+// putBack makes an entry that is nowhere wait until the time it had.
+func (s *schedule) putBack(e *entry, now time.Time) {
+	if e.due <= int64(now.Sub(s.start)) {
+		s.makeReady(e)
 		return
 	}
 	s.move(e, later)
@@ -209,7 +209,9 @@ func (s *schedule) wait(now time.Time) (wait time.Duration, ok bool) {
 type lease struct {
 	entries   []*entry // Emptied when the lease ends.
 	lane      laneKey
-	pool      *pool // Nil if they are to fail.
+	pool      *pool  // Nil if they are to fail.
+	local     bool   // To be handed over.
+	fail      string // Why no attempt is made; empty if one is.
 	until     int64
 	ended     bool
 	finishing bool // Its end is being written.
@@ -262,7 +264,7 @@ func (s *schedule) leaseFrom(p *pool, most int) *lease {
 			other.push(e)
 			continue
 		}
-		l := &lease{pool: p, lane: ln.key}
+		l := &lease{pool: p, lane: ln.key, local: p == &s.local}
 		s.gather(l, e, ready, most)
 		p.begin(ln)
 		return l
@@ -283,18 +285,6 @@ func (s *schedule) gather(l *lease, e *entry, from place, most int) {
 	for _, sib := range l.entries {
 		s.take(sib)
 		s.move(sib, leased)
-	}
-}
-
-// giveBack ends the lease of one entry, which is nowhere then.
-func (s *schedule) giveBack(l *lease, e *entry) {
-	for i, other := range l.entries {
-		if other == e {
-			l.entries[i] = l.entries[len(l.entries)-1]
-			l.entries = l.entries[:len(l.entries)-1]
-			s.move(e, nowhere)
-			return
-		}
 	}
 }
 
@@ -322,4 +312,42 @@ func (s *schedule) expired(now time.Time) *lease {
 		return l
 	}
 	return nil
+}
+
+// check returns what is wrong with the structure.
+func (s *schedule) check() (problems []error) {
+	counts := [held + 1]int64{}
+	for id, e := range s.entries {
+		counts[e.place]++
+		if e.id != id || (e.place == ready) != (e.lane != nil) || e.place == later && s.heap[e.heapIndex] != e {
+			problems = append(problems, fmt.Errorf("message %d is not where it says", id))
+		}
+	}
+	if counts != s.counts {
+		problems = append(problems, fmt.Errorf("counted %d, there are %d", s.counts, counts))
+	}
+	if int(counts[later]) != len(s.heap) {
+		problems = append(problems, fmt.Errorf("%d wait for their time, %d say so", len(s.heap), counts[later]))
+	}
+	var inLanes int64
+	running := map[*pool]int{}
+	for l := s.leases.head; l != nil; l = l.next {
+		if l.pool != nil {
+			running[l.pool]++
+		}
+	}
+	for _, p := range []*pool{&s.local, &s.remote} {
+		if p.running != running[p] || p.running > p.max {
+			problems = append(problems, fmt.Errorf("%d deliveries run, counted %d, allowed %d", running[p], p.running, p.max))
+		}
+		n, err := p.check()
+		inLanes += n
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if inLanes != counts[ready] {
+		problems = append(problems, fmt.Errorf("%d are in lanes, %d say so", inLanes, counts[ready]))
+	}
+	return problems
 }

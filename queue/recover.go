@@ -1,0 +1,282 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mjl-/bstore"
+
+	"github.com/mjl-/mox/atomicfile"
+)
+
+// chunkMax is how many rows are changed in one transaction when nobody waits for
+// all of them together.
+const chunkMax = 1000
+
+// resultErrorMax bounds the text of a result, in bytes.
+const resultErrorMax = 1000
+
+// contentMissing is what is wrong with a content without file.
+const contentMissing = "content file is missing"
+
+// recover makes the state in memory from what is on disk, and sets right what the
+// end of the last process has left.
+func (db *DB) recover(ctx context.Context, now time.Time) error {
+	rows, err := db.readContents(ctx)
+	if err != nil {
+		return err
+	}
+	broken, err := db.checkContents(rows)
+	if err != nil {
+		return err
+	}
+	if broken, err = db.settleContents(ctx, rows, broken); err != nil {
+		return err
+	}
+	for id, why := range broken {
+		db.log.Error("messages without their content are held", "content", id, "err", why)
+	}
+	now = now.Round(0)
+	var repaired []int64
+	joiner := joiner{last: map[joinKey]*entry{}}
+	err = bstore.QueryDB[messageRow](ctx, db.db).ForEach(func(r messageRow) error {
+		if db.repair(&r, broken, now) {
+			repaired = append(repaired, r.ID)
+		}
+		db.enlist(&r, &joiner)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading messages: %w", err)
+	}
+	for len(repaired) > 0 {
+		n := min(len(repaired), chunkMax)
+		if err := db.repairRows(ctx, repaired[:n], broken, now); err != nil {
+			return fmt.Errorf("setting right messages: %w", err)
+		}
+		repaired = repaired[n:]
+	}
+	return nil
+}
+
+// repairRows writes what repair changes.
+func (db *DB) repairRows(ctx context.Context, ids []int64, broken map[int64]string, now time.Time) error {
+	return db.db.Write(ctx, func(tx *bstore.Tx) error {
+		for _, id := range ids {
+			r := messageRow{ID: id}
+			if err := tx.Get(&r); err != nil {
+				return err
+			}
+			db.repair(&r, broken, now)
+			if err := tx.Update(&r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// repair sets right a row that was read at start. It says whether it changed it.
+func (db *DB) repair(r *messageRow, broken map[int64]string, now time.Time) bool {
+	m, changed := &r.M, false
+	if m.State == Delivering {
+		m.State, m.LeaseUntil, changed = Waiting, time.Time{}, true
+	}
+	if why := broken[m.ContentID]; why != "" && m.State != Held {
+		m.State, changed = Held, true
+		r.addResult(Result{Start: now, Error: why})
+	}
+	// The clock may have been wrong when these were written.
+	if m.Queued.After(now) {
+		m.Queued, changed = now, true
+	}
+	if m.LastAttempt.After(now) {
+		m.LastAttempt, changed = now, true
+	}
+	if latest := now.Add(db.opts.Schedule.longest()); !r.Chosen && m.NextAttempt.After(latest) {
+		m.NextAttempt, changed = latest, true
+	}
+	return changed
+}
+
+// addResult adds a result to those kept.
+func (r *messageRow) addResult(res Result) {
+	res.Start = res.Start.Round(0)
+	res.Error = cut(res.Error, resultErrorMax)
+	r.M.Results = append(r.M.Results, res)
+	if n := len(r.M.Results); n > ResultsMax {
+		r.M.Results = r.M.Results[n-ResultsMax:]
+	}
+}
+
+// readContents returns all contents by their names.
+func (db *DB) readContents(ctx context.Context) (map[string]contentRow, error) {
+	rows := map[string]contentRow{}
+	err := bstore.QueryDB[contentRow](ctx, db.db).ForEach(func(c contentRow) error {
+		db.settled = max(db.settled, c.Settled)
+		c.Prefixes = nil
+		rows[c.Name] = c
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading contents: %w", err)
+	}
+	return rows, nil
+}
+
+// checkContents looks at all content files. It removes those without row, and
+// returns what is wrong with the contents whose file is missing or has another
+// size, by id.
+func (db *DB) checkContents(rows map[string]contentRow) (broken map[int64]string, err error) {
+	dirs, err := os.ReadDir(db.contentPath(""))
+	if err != nil {
+		return nil, fmt.Errorf("reading content directory: %w", err)
+	}
+	for _, dir := range dirs {
+		files, err := os.ReadDir(db.contentPath(dir.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("reading content directory: %w", err)
+		}
+		for _, f := range files {
+			name := dir.Name() + "/" + f.Name()
+			if _, ok := rows[name]; ok {
+				continue
+			}
+			db.log.Info("removing content without message", "file", name)
+			if err := os.Remove(db.contentPath(name)); err != nil {
+				return nil, fmt.Errorf("removing content without message: %w", err)
+			}
+		}
+	}
+	broken = map[int64]string{}
+	for name, row := range rows {
+		if why := checkFile(db.contentPath(name), row.Size); why != "" {
+			broken[row.ID] = why
+		}
+	}
+	return broken, nil
+}
+
+// checkFile returns what is wrong with a content file, empty if nothing is.
+func checkFile(path string, size int64) string {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return contentMissing
+	case err != nil:
+		return fmt.Sprintf("content file can't be read: %v", err)
+	case !info.Mode().IsRegular() || info.Size() != size:
+		return fmt.Sprintf("content file has %d bytes, not %d", info.Size(), size)
+	}
+	return ""
+}
+
+// settleContents looks at contents that may not have been on disk when the last
+// process ended. Those that are complete are synced; messages of the others were
+// never acknowledged, and go. It returns what else is broken.
+func (db *DB) settleContents(ctx context.Context, rows map[string]contentRow, broken map[int64]string) (map[int64]string, error) {
+	dirs := map[string]bool{}
+	last := db.settled
+	for name, row := range rows {
+		if row.ID <= db.settled {
+			continue
+		}
+		last = max(last, row.ID)
+		path := db.contentPath(name)
+		why := broken[row.ID]
+		if why == "" {
+			why = checkCRC(path, row.CRC)
+		}
+		if why == "" {
+			dirs[filepath.Dir(path)] = true
+			if err := syncFile(path); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		dropped, err := db.dropUnfinished(ctx, row, why)
+		if err != nil {
+			return nil, fmt.Errorf("removing message that was not complete: %w", err)
+		}
+		if broken[row.ID] = why; dropped {
+			delete(broken, row.ID)
+		}
+	}
+	for dir := range dirs {
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return nil, err
+		}
+	}
+	db.settled = last
+	return broken, nil
+}
+
+// checkCRC returns what is wrong with the bytes of a file, empty if nothing is.
+func checkCRC(path string, crc uint32) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	h := crc32.New(castagnoli)
+	if _, err := io.Copy(h, f); err != nil {
+		return err.Error()
+	}
+	if got := h.Sum32(); got != crc {
+		return fmt.Sprintf("content file has CRC %08x, not %08x", got, crc)
+	}
+	return ""
+}
+
+// syncFile makes the bytes of a file durable.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// dropUnfinished removes the rows of a content that was being added when the
+// process ended. It does not if one of its messages was seen by anybody: then the
+// content was complete once.
+func (db *DB) dropUnfinished(ctx context.Context, c contentRow, why string) (dropped bool, err error) {
+	var rows []messageRow
+	err = bstore.QueryDB[messageRow](ctx, db.db).FilterFn(func(r messageRow) bool { return r.M.ContentID == c.ID }).ForEach(func(r messageRow) error {
+		rows = append(rows, r)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	for i := range rows {
+		if rows[i].M.Attempts > 0 {
+			return false, nil
+		}
+	}
+	db.log.Warn("a message was not complete when the server stopped, and not accepted", "file", c.Name, "recipients", len(rows), "err", why)
+	var rt retiring
+	err = db.db.Write(ctx, func(b *bstore.Tx) error {
+		for i := range rows {
+			if err := b.Delete(&rows[i]); err != nil {
+				return err
+			}
+		}
+		rt = retiring{contents: map[int64]int64{c.ID: c.Messages}}
+		return db.releaseContents(&tx{Tx: b}, &rt)
+	})
+	if err != nil {
+		return false, err
+	}
+	if err := os.Remove(db.contentPath(c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
+}

@@ -1,0 +1,43 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/mjl-/bstore"
+)
+
+// Stats returns counts that are kept, not counted.
+func (db *DB) Stats() Stats {
+	db.mu.Lock()
+	c := &db.schedule.counts
+	s := Stats{
+		Messages: map[State]int64{
+			Waiting: c[nowhere] + c[later] + c[ready] + c[failing], Held: c[held], Delivering: c[leased],
+		},
+		Bytes: db.bytes,
+	}
+	db.mu.Unlock()
+	s.Oldest = db.oldest()
+	return s
+}
+
+// oldest returns the Queued time of the message with the lowest id, zero if there
+// is none or it can't be known now.
+func (db *DB) oldest() time.Time {
+	ctx := context.Background() //nolint:forbidigo // It reads one row.
+	leave, err := db.enter(ctx)
+	if err != nil {
+		return time.Time{}
+	}
+	defer leave()
+	r, err := bstore.QueryDB[messageRow](ctx, db.db).SortAsc("ID").Limit(1).Get()
+	if err != nil {
+		if !errors.Is(err, bstore.ErrAbsent) {
+			db.log.Error("reading the oldest message", "err", err)
+		}
+		return time.Time{}
+	}
+	return r.M.Queued
+}
