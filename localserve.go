@@ -144,9 +144,7 @@ func (inv *invocation) localserve(ctx context.Context, dir string, initOnly bool
 		inv.printf("%s is ready\n", dir)
 		return s.Close()
 	}
-	inv.printLocal(dir, s.Bound())
-	err = s.Serve(ctx)
-	return errors.Join(err, s.Close())
+	return serveSystem(ctx, s, func() { inv.printLocal(dir, s.Bound()) })
 }
 
 // printLocal tells what to connect to.

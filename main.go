@@ -31,6 +31,14 @@ const (
 // matched greedily.
 var commands = []command{
 	{"localserve", "[-dir directory] [-initonly] [-ip address] [-pedantic]", localserveHelp, runLocalserve},
+	{"stop", "[-json]", stopHelp, runStop},
+	{"setaccountpassword", "[-json] account", setAccountPasswordHelp, runSetAccountPassword},
+	{"loglevels", "[-json] [level [package]]", loglevelsHelp, runLoglevels},
+	{"queue list", "[filter flags] [-sort by] [-asc] [-json]", queueListHelp, runQueueList},
+	{"queue schedule", "[filter flags] [-now] [-json] duration", queueScheduleHelp, runQueueSchedule},
+	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},
+	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},
+	{"queue dump", "id", queueDumpHelp, runQueueDump},
 	{"config test", "", configTestHelp, runConfigTest},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},

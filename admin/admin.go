@@ -94,7 +94,7 @@ func (a *Admin) Status(context.Context, Nothing) (Status, error) {
 		s.Problem = err.Error()
 	}
 	if a.opts.Queue != nil {
-		for _, n := range a.opts.Queue.Stats().Messages {
+		for _, n := range a.opts.Queue.Stats().Messages { //nolint:contextcheck // It takes none.
 			s.Queued += n
 		}
 	}

@@ -107,7 +107,7 @@ func (a *Admin) QueueList(ctx context.Context, req QueueListRequest) (QueueList,
 	}
 	messages, err := a.opts.Queue.List(ctx, f, queue.Sort{By: req.Sort, Desc: !req.Asc})
 	if err != nil {
-		return QueueList{}, fmt.Errorf("listing queue: %w", err)
+		return QueueList{}, queueError("listing queue", err)
 	}
 	list := QueueList{Messages: []QueueMessage{}, More: len(messages) > queueListMax}
 	for _, m := range messages[:min(len(messages), queueListMax)] {
@@ -196,7 +196,7 @@ func (a *Admin) change(ctx context.Context, msg string, filter QueueFilter, fn f
 	}
 	messages, err := fn(f)
 	if err != nil {
-		return QueueChanged{}, fmt.Errorf("changing queue: %w", err)
+		return QueueChanged{}, queueError("changing queue", err)
 	}
 	changed := QueueChanged{Changed: len(messages), IDs: []int64{}}
 	for _, m := range messages {
@@ -205,6 +205,15 @@ func (a *Admin) change(ctx context.Context, msg string, filter QueueFilter, fn f
 	}
 	a.log.InfoContext(ctx, "queue changed", "change", msg, "messages", len(messages))
 	return changed, nil
+}
+
+// queueError adds what was done, unless it is the request that is wrong: that says
+// all itself.
+func queueError(doing string, err error) error {
+	if errors.Is(err, queue.ErrFilter) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // QueueDumpRequest is for QueueDump.

@@ -305,7 +305,7 @@ func TestQueueChanges(t *testing.T) {
 			}
 			for _, id := range changed {
 				m, err := q.Get(t.Context(), id)
-				if next := m.NextAttempt.Sub(time.Now()); err != nil || next != want {
+				if next := time.Until(m.NextAttempt); err != nil || next != want {
 					t.Errorf("%s: next attempt of %d in %v, %v, want %v", name, id, next, err, want)
 				}
 			}
