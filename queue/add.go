@@ -216,7 +216,6 @@ func (j *joiner) join(e *entry, row *messageRow) {
 	key := joinKey{row.M.Domain, row.PrefixID}
 	if other := j.last[key]; other != nil {
 		e.join(other)
-		return
 	}
 	j.last[key] = e
 }

@@ -224,7 +224,7 @@ type lease struct {
 func (s *schedule) lease(now time.Time) *lease {
 	s.wake(now)
 	sources := []func() *lease{s.leaseFailing, s.leaseLocal, s.leaseRemote}
-	for range sources {
+	for range 2 * len(sources) { // Twice, for what changes from one pool to another.
 		from := sources[s.turn]
 		s.turn = (s.turn + 1) % len(sources)
 		if l := from(); l != nil {
