@@ -93,15 +93,21 @@ func openAccount(ctx context.Context, d *Dir, name string) (*Account, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening account %q: %w", name, err)
 	}
-	a := &Account{
-		dir: d, name: name, path: path, db: db, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		staged: map[int64]struct{}{}, keys: map[string]struct{}{}, knownDirs: map[string]bool{},
-	}
-	a.hub = newHub(a)
+	a := newAccountOf(d, name, db)
 	if err := a.load(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening account %q: %w", name, err), db.Close())
 	}
 	return a, nil
+}
+
+// newAccountOf returns an account with nothing in memory.
+func newAccountOf(d *Dir, name string, db *bstore.DB) *Account {
+	a := &Account{
+		dir: d, name: name, path: d.accountDir(name), db: db, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		staged: map[int64]struct{}{}, keys: map[string]struct{}{}, knownDirs: map[string]bool{},
+	}
+	a.hub = newHub(a)
+	return a
 }
 
 // openDatabase opens the database in an account's directory.

@@ -82,7 +82,9 @@ func TestRule17AsideRestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, mend, want := stuckWorld(t)
+		w.broken = true // Which mend ends.
 		w.stop()
+		w.broken = false
 		mend()
 		w.start()
 		last := testMessage(50, "the last")

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
 
 	"github.com/mjl-/bstore"
 
@@ -20,6 +16,7 @@ type Problem struct {
 	Text    string // What is wrong, and where.
 	Effect  string // What it means for users.
 	Mend    string // What mends it, "" if nothing is known to.
+	Warning bool   // Nothing is damaged: it can come about in order, and be over by itself.
 }
 
 // String returns the problem in a line.
@@ -42,7 +39,15 @@ func (d *Dir) Check(ctx context.Context, content bool) ([]Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	var problems []Problem
+	failed := map[string][]waiting{}
+	problems, err := d.checkKeptAll(func(k keptRecord, list []waiting) {
+		if len(list) > 0 && list[0].place == inFailed {
+			failed[k.accountID] = append(failed[k.accountID], list...)
+		}
+	})
+	if err != nil {
+		return problems, fmt.Errorf("checking kept deliveries: %w", err)
+	}
 	for _, name := range names {
 		a, err := d.Account(ctx, name)
 		if errors.Is(err, ErrNoAccount) {
@@ -50,23 +55,21 @@ func (d *Dir) Check(ctx context.Context, content bool) ([]Problem, error) {
 		} else if ctx.Err() != nil || errors.Is(err, ErrClosed) {
 			return problems, err
 		} else if err != nil {
-			problems = append(problems, Problem{name, fmt.Sprintf("can't be opened: %v", err), "nobody can read or get its mail", "restore the account from a backup"})
+			problems = append(problems, cantOpen(name, err))
 			continue
 		}
-		found, err := a.Check(ctx, content)
+		found, err := a.check(ctx, content, failed[a.id])
 		problems = append(problems, found...)
 		if err := errors.Join(err, a.Close()); err != nil {
 			return problems, fmt.Errorf("checking account %q: %w", name, err)
 		}
 	}
-	kept, err := keptRecords(filepath.Join(d.opts.Dir, "journal", failedDir))
-	for _, k := range kept {
-		problems = append(problems, Problem{
-			Text: fmt.Sprintf("delivery %s could not be applied", filepath.Base(k.path)), Effect: "an accepted message is not in its mailbox",
-			Mend: "deliver it again once the cause is known",
-		})
-	}
-	return problems, err
+	return problems, nil
+}
+
+// cantOpen is the problem of an account that can't be opened.
+func cantOpen(name string, err error) Problem {
+	return Problem{Account: name, Text: fmt.Sprintf("can't be opened: %v", err), Effect: "nobody can read or get its mail", Mend: "restore the account from a backup"}
 }
 
 // checker gathers the problems of one account.
@@ -83,20 +86,50 @@ type checker struct {
 	emails   map[int64]bool
 	size     int64
 	lowest   int64 // A file from here on may have no row.
+
+	journalID string
+	waiting   []waiting
+	reserved  map[int64]bool       // Ids that records have.
+	again     map[int64]contentSum // Files that the next start writes again if need be.
+}
+
+// contentSum is what a content must be.
+type contentSum struct {
+	size int64
+	crc  uint32
 }
 
 // Check verifies the account's invariants in one snapshot.
 func (a *Account) Check(ctx context.Context, content bool) ([]Problem, error) {
-	c := &checker{
-		a: a, content: content, boxes: map[int64]*Mailbox{}, draining: map[int64]bool{},
-		refs: map[int64]int64{}, erase: map[int64]bool{}, emails: map[int64]bool{},
+	return a.check(ctx, content, nil)
+}
+
+// check is Check with the records of the account that could not be applied.
+func (a *Account) check(ctx context.Context, content bool, failed []waiting) ([]Problem, error) {
+	c := newChecker(a, content)
+	c.journalID = a.dir.journal.ID()
+	var err error
+	if c.waiting, err = a.waitingNow(); err != nil {
+		return nil, err
 	}
-	unpin := a.dir.pin() // Files of the snapshot must stay until they are looked at.
-	defer a.eraseSoon()
+	c.waiting = append(c.waiting, failed...)
+	return c.run(ctx)
+}
+
+func newChecker(a *Account, content bool) *checker {
+	return &checker{
+		a: a, content: content, boxes: map[int64]*Mailbox{}, draining: map[int64]bool{},
+		refs: map[int64]int64{}, erase: map[int64]bool{}, emails: map[int64]bool{}, reserved: map[int64]bool{},
+	}
+}
+
+func (c *checker) run(ctx context.Context) ([]Problem, error) {
+	unpin := c.a.dir.pin() // Files of the snapshot must stay until they are looked at.
+	defer c.a.eraseSoon()
 	defer unpin()
-	err := a.View(ctx, func(tx *Tx) error {
+	err := c.a.View(ctx, func(tx *Tx) error {
 		c.tx, c.lowest = tx, tx.row.Lowest
-		for _, step := range []func() error{c.mailboxes, c.messages, c.counts, c.content1, c.structures, c.tombs, c.files} {
+		for _, step := range []func() error{c.mailboxes, c.messages, c.counts, c.content1, c.structures, c.tombs, c.files, c.checkWaiting} {
 			if err := step(); err != nil {
 				return err
 			}
@@ -111,7 +144,7 @@ func (a *Account) Check(ctx context.Context, content bool) ([]Problem, error) {
 
 func (c *checker) problem(effect, mend, format string, args ...any) {
 	if len(c.problems) < problemsMax {
-		c.problems = append(c.problems, Problem{c.a.name, fmt.Sprintf(format, args...), effect, mend})
+		c.problems = append(c.problems, Problem{Account: c.a.name, Text: fmt.Sprintf(format, args...), Effect: effect, Mend: mend})
 	}
 }
 
@@ -308,87 +341,4 @@ func (c *checker) tombs() error {
 		}
 		return nil
 	})
-}
-
-// files checks that each Email has its file.
-func (c *checker) files() error {
-	return bstore.QueryTx[Email](c.tx.b).ForEach(func(e Email) error {
-		if c.erase[e.ID] {
-			return nil // It may be gone already.
-		}
-		path := c.a.messagePath(e.ID)
-		if !c.content {
-			fi, err := os.Stat(path)
-			if err != nil {
-				c.problem(effectLost, mendFile, "email %d: %v", e.ID, errors.Unwrap(err))
-			} else if fi.Size() != e.FileSize {
-				c.problem(effectLost, mendFile, "file of email %d has %d bytes, not %d", e.ID, fi.Size(), e.FileSize)
-			}
-			return nil
-		}
-		sum, size, err := checksum(path)
-		if err != nil {
-			c.problem(effectLost, mendFile, "email %d: %v", e.ID, errors.Unwrap(err))
-		} else if size != e.FileSize || sum != e.CRC {
-			c.problem(effectLost, mendFile, "file of email %d has %d bytes and checksum %08x, not %d and %08x", e.ID, size, sum, e.FileSize, e.CRC)
-		}
-		return nil
-	})
-}
-
-// strays looks for files without a row. Which there are, and that nothing waits
-// to be stored under their ids, is found out before the snapshot in which their
-// rows are looked for, since mail goes on meanwhile.
-func (c *checker) strays(ctx context.Context) error {
-	found := map[int64]string{}
-	var unknown []string
-	err := filepath.WalkDir(filepath.Join(c.a.path, "msg"), func(path string, e fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		} else if err != nil || e.IsDir() {
-			return err
-		}
-		id, err := strconv.ParseInt(e.Name(), 10, 64)
-		switch {
-		case err != nil || c.a.messagePath(id) != path:
-			unknown = append(unknown, path)
-		case id >= c.lowest || c.emails[id] || c.a.reservedID(id):
-		default:
-			found[id] = path
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for _, path := range unknown {
-		if _, err := os.Lstat(path); err == nil { // Else it was on its way to its name.
-			c.problem("disk space is used for nothing", mendStray, "unknown file %s", path)
-		}
-	}
-	return c.a.View(ctx, func(tx *Tx) error {
-		for id, path := range found {
-			if _, err := tx.Email(id); errors.Is(err, ErrExpunged) {
-				c.problem("disk space is used for nothing", mendStray, "file %s has no email", path)
-			} else if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// reservedID says whether an id belongs to something not yet stored.
-func (a *Account) reservedID(id int64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, ok := a.staged[id]; ok {
-		return true
-	}
-	for _, it := range a.pending {
-		if id <= it.lastID() {
-			return true
-		}
-	}
-	return false
 }

@@ -23,6 +23,7 @@ func TestDamagedAccount(t *testing.T) {
 	}
 	c := w.crashed()
 	release(nil)
+	c.broken = true
 
 	index := filepath.Join(c.dir, "accounts", "a", indexFile)
 	good, err := os.ReadFile(index)

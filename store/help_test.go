@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ type world struct {
 	change func(*Options)
 	faults *fault.Set
 	armed  func(*fault.Set) // Called before the store opens; may be nil.
+	broken bool             // What is there when it stops is not whole.
 	d      *Dir
 	open   map[string]*Account
 }
@@ -74,6 +76,14 @@ func (w *world) stop() {
 		w.t.Error(err)
 	}
 	w.d = nil
+	for line := range strings.Lines(verify(w.t, w.dir, w.change)) {
+		if w.broken {
+			break
+		}
+		if !strings.Contains(line, "could not be applied") && !strings.HasPrefix(line, "warning: ") {
+			w.t.Errorf("stopped: %s", line)
+		}
+	}
 }
 
 // restart closes and opens.

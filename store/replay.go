@@ -136,7 +136,7 @@ func (d *Dir) setDamaged(name string, err error) {
 func (r *replay) visit(ctx context.Context, e *journal.Entry) error {
 	rec, err := decodeRecord(e)
 	if err != nil {
-		return r.d.keepFailed(kept{seq: e.Seq, accountID: "unreadable", data: e.Data, content: r.d.entryFile(e)}, err)
+		return r.d.keepFailed(kept{seq: e.Seq, accountID: unreadableID, data: e.Data, content: r.d.entryFile(e)}, err)
 	}
 	n := 0
 	for _, name := range rec.accountsOf() {
@@ -183,7 +183,7 @@ func (r *replay) visitAccount(ctx context.Context, e *journal.Entry, rec *record
 	case err != nil:
 		return false, err
 	case a == nil || a.id != id:
-		return false, r.d.strayRecord(e, id, name)
+		return false, r.d.strayRecord(e, it, id, name)
 	}
 	a.raiseID(it.lastID())
 	if r.aside[asideKey{id, e.Seq}] {
@@ -207,7 +207,7 @@ func (it *item) lastID() int64 {
 
 // strayRecord drops a record for an account that was removed, and keeps one for
 // an account that nobody knows (journal.md, rule 12).
-func (d *Dir) strayRecord(e *journal.Entry, id, name string) error {
+func (d *Dir) strayRecord(e *journal.Entry, it *item, id, name string) error {
 	if d.opts.Removed != nil {
 		removed, err := d.opts.Removed(id)
 		if err != nil {
@@ -218,7 +218,7 @@ func (d *Dir) strayRecord(e *journal.Entry, id, name string) error {
 			return nil
 		}
 	}
-	return d.keepFailed(kept{seq: e.Seq, accountID: id, data: e.Data, content: d.entryFile(e)}, fmt.Errorf("no account %q with id %s", name, id))
+	return d.keepFailed(kept{e.Seq, id, it.lastID(), e.Data, d.entryFile(e)}, fmt.Errorf("no account %q with id %s", name, id))
 }
 
 // verifyApplied makes sure that the files of an applied record are there and
@@ -285,6 +285,9 @@ func checksum(path string) (uint32, int64, error) {
 	n, err := io.Copy(h, f)
 	return h.Sum32(), n, err
 }
+
+// unreadableID stands in the place of an account's id for records that say none.
+const unreadableID = "unreadable"
 
 // kept is a record that is kept apart.
 type kept struct {

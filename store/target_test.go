@@ -239,7 +239,7 @@ func TestRemove(t *testing.T) {
 // account is removed ends in order.
 func TestRemoveWithDeliveryUnderWay(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil, "a", "b")
+	w := newWorld(t, func(o *Options) { o.Removed = func(string) (bool, error) { return true, nil } }, "a", "b")
 	a, b := w.account("a"), w.account("b")
 	reached, release := w.hold("journal: batch, before it is written")
 	delivered := make(chan error)
@@ -302,6 +302,7 @@ func TestIdleAccounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = deliver(t, w.d, testMessage(round, "x"), "", a)
+			a.WaitDurable(t.Context())
 			if err := errors.Join(err, a.Close()); err != nil {
 				t.Error(err)
 			}
