@@ -53,7 +53,7 @@ func (s *session) beginChunk() error {
 		return err
 	}
 	if s.chunk == nil {
-		s.chunk = &chunks{spool: s.server.opts.Receiver.NewSpool(s.tx.Size), start: time.Now()}
+		s.chunk = &chunks{spool: s.server.opts.Receiver.NewSpool(s.tx.size()), start: time.Now()}
 	}
 	if s.chunk.err != nil {
 		return smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "the message was refused already, RSET comes first")
@@ -114,11 +114,12 @@ func (k *chunks) take(p []byte) {
 
 // lastChunk delivers the message.
 func (s *session) lastChunk(ctx context.Context) (reply, error) {
-	if err := s.deliver(ctx, s.chunk.spool); err != nil {
+	text, err := s.deliver(ctx, s.chunk.spool)
+	if err != nil {
 		// Until RSET: other chunks may be on their way already.
 		s.bad++
 		s.chunk.err = err
 		return reply{}, errors.Join(err, s.chunk.spool.Close())
 	}
-	return s.delivered(ctx)
+	return s.delivered(ctx, text)
 }

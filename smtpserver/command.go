@@ -30,9 +30,10 @@ type command struct {
 // commands lists every command we answer. TestCommandsHaveTranscripts fails for
 // an entry without a testdata/*.txt.
 var commands = byName(
-	command{name: "EHLO", run: bind(smtp.ParseEHLO, (*session).ehlo)},
-	command{name: "HELO", run: bind(smtp.ParseHELO, (*session).helo)},
+	command{name: "EHLO", run: bindHello((*session).ehlo)},
+	command{name: "HELO", run: bindHello((*session).helo)},
 	command{name: "STARTTLS", run: bind(parseNothing, (*session).startTLS)},
+	command{name: "AUTH", hello: true, run: bind(smtp.ParseAuth, (*session).auth)},
 	command{name: "MAIL", hello: true, run: bind(smtp.ParseMailFrom, (*session).mail)},
 	command{name: "RCPT", hello: true, transaction: true, run: bind(smtp.ParseRcptTo, (*session).rcpt)},
 	command{name: "DATA", hello: true, transaction: true, run: bind(parseNothing, (*session).data)},
@@ -111,7 +112,7 @@ var storeErrors = []struct {
 // errors that no peer should be able to cause.
 func errorFor(err error) (e *smtp.Error, ours bool) {
 	if e, ok := errors.AsType[*smtp.Error](err); ok {
-		return e, false
+		return e, errors.Is(e, errTrouble)
 	}
 	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
 		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSystemNotAccepting, "shutting down, please try again later").Closing(), false

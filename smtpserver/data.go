@@ -26,10 +26,11 @@ func (s *session) data(ctx context.Context, _ nothing) (reply, error) {
 	if err := s.write(ctx, reply{code: smtp.CodeStartData, text: "go ahead, end with CRLF.CRLF"}); err != nil {
 		return reply{}, err
 	}
-	in := &intake{s: s, spool: s.server.opts.Receiver.NewSpool(s.tx.Size), start: time.Now()}
+	in := &intake{s: s, spool: s.server.opts.Receiver.NewSpool(s.tx.size()), start: time.Now()}
 	err := in.receive(ctx)
+	text := ""
 	if err == nil {
-		err = s.deliver(ctx, in.spool)
+		text, err = s.deliver(ctx, in.spool)
 	}
 	if cerr := in.spool.Close(); cerr != nil {
 		s.log.ErrorContext(ctx, "dropping message", "err", cerr)
@@ -38,23 +39,14 @@ func (s *session) data(ctx context.Context, _ nothing) (reply, error) {
 		s.fail(ctx)
 		return reply{}, err
 	}
-	return s.delivered(ctx)
-}
-
-// deliver hands a message over. If it is refused, its sender is slowed down.
-func (s *session) deliver(ctx context.Context, spool *receive.Spool) error {
-	err := s.server.opts.Receiver.Deliver(ctx, s.tx, spool)
-	if e, ok := errors.AsType[*smtp.Error](err); ok && !e.Temporary() {
-		s.setSlow()
-	}
-	return err
+	return s.delivered(ctx, text)
 }
 
 // delivered ends a transaction that succeeded.
-func (s *session) delivered(ctx context.Context) (reply, error) {
+func (s *session) delivered(ctx context.Context, text string) (reply, error) {
 	s.reset(ctx)
 	s.messages++
-	return reply{code: smtp.CodeOK, enhanced: "2.0.0", text: "message is safe with us"}, nil
+	return reply{code: smtp.CodeOK, enhanced: "2.0.0", text: text}, nil
 }
 
 // intake receives the message of one DATA.

@@ -36,6 +36,7 @@ type env struct {
 	dir      string
 	listener Listener
 	pipes    *pipeListener
+	users    *users // Nil unless the listener is for submission.
 	panics   int
 	registry *prometheus.Registry
 	cancel   context.CancelFunc
@@ -51,6 +52,9 @@ type settings struct {
 	quota                               int64
 	log                                 *slog.Logger
 	change                              func(*Options)
+
+	submission, implicit, plainLogin, cramMD5 bool
+	strict                                    bool // Logins from loopback have limits too.
 }
 
 var testConfig = config.Dynamic{
@@ -64,6 +68,8 @@ var testConfig = config.Dynamic{
 		"alice": {Domain: "example.org", Destinations: map[string]config.Destination{"alice@example.org": {}, "jürgen@bücher.example": {}, "x@disabled.example": {}}},
 		"bob":   {Domain: "example.org", Destinations: map[string]config.Destination{"bob@example.org": {}, "@all.example": {}, "gone@example.org": {SMTPError: "550 moved away"}}},
 		"mox":   {Domain: "example.org"},
+		"carol": {Domain: "example.org", MaxOutgoingMessagesPerDay: 3, MaxFirstTimeRecipientsPerDay: 2, Destinations: map[string]config.Destination{"carol@example.org": {}}},
+		"dave":  {Domain: "example.org", LoginDisabled: "on leave until spring", Destinations: map[string]config.Destination{"dave@example.org": {}}},
 	},
 }
 
@@ -87,7 +93,11 @@ func newEnv(t testing.TB, set settings) *env {
 		t.Fatal(err)
 	}
 	for _, name := range cfg.Accounts() {
-		a, err := e.store.Create(t.Context(), name, store.NewAccount{})
+		n := store.NewAccount{}
+		if set.submission {
+			n.Credentials = []store.Credential{credential(t)}
+		}
+		a, err := e.store.Create(t.Context(), name, n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,15 +120,25 @@ func newEnv(t testing.TB, set settings) *env {
 		Panicked: func() { e.panics++ }, Exempt: func(netip.Addr) bool { return set.exempt }, Pedantic: set.pedantic, Product: "mox",
 		Connections: set.connections, ConnectionsMax: set.connectionsMax,
 	}
+	if set.submission {
+		e.users = newUsers(e, set, cfg, log)
+		opts.Auth, opts.Submitter = e.users.auth, e.users.submitter
+	}
 	if set.change != nil {
 		set.change(&opts)
 	}
 	if e.server, err = New(opts); err != nil {
 		t.Fatal(err)
 	}
-	e.listener = Listener{Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax}
+	e.listener = Listener{
+		Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax,
+		Submission: set.submission, Implicit: set.implicit, PlainLogin: set.plainLogin, CRAMMD5: set.cramMD5,
+	}
 	if !set.plain {
 		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
+	}
+	if set.submission {
+		e.listener.TLS = e.users.auth.ClientCertificates(e.listener.TLS)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	e.cancel = cancel
@@ -132,6 +152,9 @@ func (e *env) close() {
 	e.cancel()
 	if err := <-e.served; err != nil {
 		e.t.Errorf("serve: %v", err)
+	}
+	if e.users != nil {
+		e.users.close()
 	}
 	if err := e.store.Close(); err != nil {
 		e.t.Error(err)

@@ -53,7 +53,7 @@ func (s *session) expn(context.Context, string) (reply, error) {
 }
 
 func (s *session) help(context.Context, string) (reply, error) {
-	return reply{code: smtp.CodeHelp, enhanced: "2.0.0", text: "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT\nsee RFC 5321"}, nil
+	return reply{code: smtp.CodeHelp, enhanced: "2.0.0", text: "EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY EXPN HELP QUIT\nsee RFC 5321"}, nil
 }
 
 func (s *session) quit(ctx context.Context, _ nothing) (reply, error) {

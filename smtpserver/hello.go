@@ -12,6 +12,21 @@ import (
 	"github.com/mjl-/mox/smtp"
 )
 
+// bindHello joins the parser of EHLO and HELO to a handler. What users' programs
+// say there doesn't matter: many don't know their name, and others say anything.
+func bindHello(run func(*session, context.Context, smtp.Hello) (reply, error)) func(*session, context.Context, string) (reply, error) {
+	return func(s *session, ctx context.Context, args string) (reply, error) {
+		h, err := smtp.ParseEHLO(args, s.parseOptions())
+		if err != nil && s.listener.Submission && !s.server.opts.Pedantic {
+			h, err = smtp.Hello{Text: "unknown"}, nil
+		}
+		if err != nil {
+			return reply{}, err
+		}
+		return run(s, ctx, h)
+	}
+}
+
 // ehlo answers with the extensions we have, RFC 5321, section 4.1.1.1. It ends a
 // transaction, as RSET does.
 func (s *session) ehlo(ctx context.Context, h smtp.Hello) (reply, error) {
@@ -21,7 +36,7 @@ func (s *session) ehlo(ctx context.Context, h smtp.Hello) (reply, error) {
 	if s.listener.TLS != nil && s.peer.TLS == nil {
 		text += "\nSTARTTLS"
 	}
-	text += "\nENHANCEDSTATUSCODES\n8BITMIME\nCHUNKING\n" + fmt.Sprintf("LIMITS RCPTMAX=%d", recipientsMax) + "\nSMTPUTF8\nHELP"
+	text += s.authLine() + "\nENHANCEDSTATUSCODES\n8BITMIME\nCHUNKING\n" + fmt.Sprintf("LIMITS RCPTMAX=%d", recipientsMax) + "\nSMTPUTF8\nHELP"
 	return reply{code: smtp.CodeOK, text: text}, nil
 }
 
@@ -38,6 +53,8 @@ func (s *session) startTLS(ctx context.Context, _ nothing) (reply, error) {
 	switch {
 	case s.peer.TLS != nil:
 		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "TLS is active already")
+	case s.login != nil:
+		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "you are logged in")
 	case s.listener.TLS == nil:
 		return reply{}, smtp.Errorf(smtp.CodeNotImplemented, smtp.DetailBadCommand, "TLS is not offered")
 	}
@@ -45,18 +62,31 @@ func (s *session) startTLS(ctx context.Context, _ nothing) (reply, error) {
 	if err := s.write(ctx, r); err != nil {
 		return reply{}, err
 	}
-	s.server.metrics.starttls.Inc()
-	state, err := s.wire.startTLS(ctx, s.listener.TLS)
-	if err != nil {
-		s.server.metrics.starttlsErr.WithLabelValues(handshakeReason(err)).Inc()
-		return reply{}, gone{fmt.Errorf("TLS handshake: %w", err)} // There is no way to tell the peer.
+	if err := s.handshake(ctx); err != nil {
+		return reply{}, err
 	}
 	s.reset(ctx)
-	s.peer.TLS = state
 	s.peer.Hello, s.peer.Extended = smtp.Hello{}, false
-	s.log.DebugContext(ctx, "tls", "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite), "sni", state.ServerName)
 	r.written = true
-	return r, nil
+	return r, s.preauthenticate(ctx)
+}
+
+// handshake puts TLS above the connection.
+func (s *session) handshake(ctx context.Context) error {
+	deliver := s.listener.kind() == kindDeliver
+	if deliver {
+		s.server.metrics.starttls.Inc()
+	}
+	state, cert, err := s.wire.startTLS(ctx, s.listener.TLS)
+	if err != nil {
+		if deliver {
+			s.server.metrics.starttlsErr.WithLabelValues(handshakeReason(err)).Inc()
+		}
+		return gone{fmt.Errorf("TLS handshake: %w", err)} // There is no way to tell the peer.
+	}
+	s.peer.TLS, s.shown = state, cert
+	s.log.DebugContext(ctx, "tls", "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite), "sni", state.ServerName)
+	return nil
 }
 
 func handshakeReason(err error) string {

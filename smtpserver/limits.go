@@ -28,6 +28,10 @@ const (
 	// the peer is slowed down.
 	unknownsSlow = 3
 
+	// authFailuresSlow is the number of logins that may fail before the client is
+	// slowed down.
+	authFailuresSlow = 3
+
 	messageSizeMaxDefault = 100 << 20
 	connectionsMaxDefault = 5000
 )

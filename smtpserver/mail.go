@@ -3,7 +3,6 @@ package smtpserver
 import (
 	"context"
 
-	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
 )
 
@@ -17,8 +16,8 @@ func (s *session) mail(ctx context.Context, m smtp.MailFrom) (reply, error) {
 	case m.Size > s.listener.MessageSizeMax:
 		return reply{}, s.tooLarge()
 	}
-	tx := &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}
-	if err := s.server.opts.Receiver.Sender(ctx, tx); err != nil {
+	tx, err := s.begin(ctx, m)
+	if err != nil {
 		s.bad++
 		return reply{}, err
 	}
@@ -35,19 +34,17 @@ func (s *session) rcpt(ctx context.Context, r smtp.RcptTo) (reply, error) {
 	switch {
 	case s.chunk != nil:
 		return reply{}, smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "the message has begun already")
-	case r.Unicode && !s.tx.SMTPUTF8:
+	case r.Unicode && !s.tx.smtpUTF8():
 		return reply{}, smtp.Errorf(smtp.CodeBadAddress, smtp.DetailUTF8AddressRefused, "address needs MAIL with the SMTPUTF8 parameter")
-	case len(s.tx.Rcpts) >= recipientsMax:
+	case s.tx.recipients() >= recipientsMax:
 		return reply{}, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailTooManyRecipients, "more than %d recipients", recipientsMax)
 	}
-	rcpt, err := s.server.opts.Receiver.Resolve(ctx, s.tx, r.Path)
-	if err != nil {
-		if e, ours := errorFor(err); !ours && !e.Temporary() {
+	if err := s.tx.recipient(ctx, r.Path); err != nil {
+		if e, ours := errorFor(err); !ours && !e.Temporary() && !s.listener.Submission {
 			s.unknown()
 		}
 		return reply{}, err
 	}
-	s.tx.Rcpts = append(s.tx.Rcpts, rcpt)
 	return reply{code: smtp.CodeOK, enhanced: "2.1.5", text: "recipient ok"}, nil
 }
 
@@ -63,7 +60,7 @@ func (s *session) ready() error {
 	if s.tx == nil {
 		return smtp.Errorf(smtp.CodeBadSequence, smtp.DetailBadCommand, "MAIL comes first")
 	}
-	if len(s.tx.Rcpts) == 0 {
+	if s.tx.recipients() == 0 {
 		return smtp.Errorf(smtp.CodeTransactionFailed, smtp.DetailBadCommand, "no valid recipients")
 	}
 	return nil

@@ -8,11 +8,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/mjl-/mox/submit"
 )
 
-// kind is the value of the label "kind": mail from other servers, as opposed to
-// submissions of users.
-const kind = "deliver"
+// Values of the label "kind": mail from other servers, and from users.
+const (
+	kindDeliver     = "deliver"
+	kindSubmission  = "submission"
+	kindSubmissions = "submissions" // Over TLS from the begin.
+)
 
 // metrics counts what happens in all sessions.
 type metrics struct {
@@ -20,6 +25,7 @@ type metrics struct {
 	connections *prometheus.CounterVec
 	commands    *prometheus.HistogramVec
 	errors      *prometheus.CounterVec
+	submissions *prometheus.CounterVec
 	starttls    prometheus.Counter
 	starttlsErr *prometheus.CounterVec
 }
@@ -50,16 +56,25 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "mox_smtpserver_errors_total",
 			Help: "Trouble in SMTP sessions: ours, and peers that were sent away.",
 		}, []string{"error"}),
+		submissions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_smtpserver_submission_total",
+			Help: "Messages that users sent over SMTP.",
+		}, []string{"result"}),
 		starttls: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mox_smtpserver_delivery_starttls_total",
-			Help: "TLS handshakes after STARTTLS.",
+			Help: "TLS handshakes after STARTTLS of other servers.",
 		}),
 		starttlsErr: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_smtpserver_delivery_starttls_errors_total",
-			Help: "TLS handshakes after STARTTLS that failed.",
+			Help: "TLS handshakes after STARTTLS of other servers that failed.",
 		}, []string{"reason"}),
 	}
-	m.connections.WithLabelValues(kind)
+	for _, kind := range []string{kindDeliver, kindSubmission, kindSubmissions} {
+		m.connections.WithLabelValues(kind)
+	}
+	for _, result := range submit.Results() {
+		m.submissions.WithLabelValues(result)
+	}
 	for _, e := range []string{errorInternal, errorPanic, errorRefused, errorLimit} {
 		m.errors.WithLabelValues(e)
 	}
@@ -70,7 +85,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.connections, m.commands, m.errors, m.starttls, m.starttlsErr} {
+	for _, c := range []prometheus.Collector{m.connections, m.commands, m.errors, m.submissions, m.starttls, m.starttlsErr} {
 		errs = append(errs, reg.Register(c))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -85,6 +100,6 @@ func (m *metrics) opened(n int64) int64 { return m.open.Add(n) }
 func (m *metrics) refused() { m.errors.WithLabelValues(errorRefused).Inc() }
 
 // command counts a reply.
-func (m *metrics) command(name string, r reply, took time.Duration) {
+func (m *metrics) command(kind, name string, r reply, took time.Duration) {
 	m.commands.WithLabelValues(kind, name, strconv.Itoa(r.code), r.enhanced).Observe(took.Seconds())
 }

@@ -1,8 +1,10 @@
-// Package smtpserver takes mail from other servers over SMTP (RFC 5321).
+// Package smtpserver takes mail over SMTP (RFC 5321): from other servers, and on
+// listeners for submission from users (RFC 6409, RFC 8314).
 //
 // It speaks the protocol: limits, waiting, TLS, what is a command and where a
-// message ends. Where a message goes, and whether it is taken, package receive
-// knows. Package system makes one Server and calls Serve for each listener.
+// message ends. Who a user is, package auth knows; where a message goes, and
+// whether it is taken, packages receive and submit. Package system makes one
+// Server and calls Serve for each listener.
 //
 // A command is a row in the table of command.go: a pure parser from package
 // smtp, a method of session that returns what to reply or an error, and one
@@ -13,6 +15,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -24,6 +27,7 @@ import (
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/submit"
 )
 
 // Options is what a Server needs. Fields are required unless said otherwise.
@@ -35,6 +39,10 @@ type Options struct {
 	// Opaque returns the form of a connection id that ends each error reply:
 	// cid.Key.Seal.
 	Opaque func(cid int64) string
+
+	// Auth and Submitter are for listeners for submission. Nil: there are none.
+	Auth      Authenticator
+	Submitter *submit.Submitter
 
 	// Registerer gets the metrics mox_smtpserver_*. Nil: none.
 	Registerer prometheus.Registerer
@@ -76,11 +84,47 @@ type ConnectionLimit interface {
 type Listener struct {
 	Name     string // For logs.
 	Hostname dns.Domain
-	TLS      *tls.Config // For STARTTLS. Nil: it is not offered.
+
+	// TLS is for STARTTLS, or for the whole connection if Implicit. Nil: it is not
+	// offered. For submission it should be a config of auth's ClientCertificates or
+	// BindCertificate.
+	TLS *tls.Config
+
+	// Implicit means connections begin with TLS, as on port 465.
+	Implicit bool
+
+	// Submission means mail is taken from users who have logged in, for anyone, and
+	// not from other servers.
+	Submission bool
+
+	// PlainLogin allows logins without TLS.
+	PlainLogin bool
+
+	// CRAMMD5 offers the mechanism, for old clients.
+	CRAMMD5 bool
 
 	// MessageSizeMax bounds a message in bytes, as it is on the wire without dots
 	// that were stuffed. Zero: 100 MiB.
 	MessageSizeMax int64
+}
+
+// kind returns the name of the service for metrics and logs.
+func (l Listener) kind() string {
+	switch {
+	case l.Submission && l.Implicit:
+		return kindSubmissions
+	case l.Submission:
+		return kindSubmission
+	}
+	return kindDeliver
+}
+
+// check returns an error for a listener that can't be served.
+func (l Listener) check(opts Options) error {
+	if l.Implicit && l.TLS == nil || l.Submission && (opts.Auth == nil || opts.Submitter == nil) {
+		return fmt.Errorf("smtpserver: listener %q lacks what it needs", l.Name)
+	}
+	return nil
 }
 
 // Server serves SMTP. It is safe for concurrent use.
@@ -114,12 +158,16 @@ func New(opts Options) (*Server, error) {
 // Serve accepts connections from ln and serves them until ctx is done or
 // accepting fails. It then closes ln, tells sessions that wait for a command 421,
 // lets running commands end in the grace time, cancels the others, and returns
-// when all sessions have ended. The error is nil if ctx is done.
+// when all sessions have ended. The error is nil if ctx is done. For a listener
+// that lacks something it returns an error at once.
 func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error {
+	if err := l.check(srv.opts); err != nil {
+		return err
+	}
 	if l.MessageSizeMax <= 0 {
 		l.MessageSizeMax = messageSizeMaxDefault
 	}
-	if l.TLS != nil {
+	if l.TLS != nil && !l.Submission {
 		// Session tickets are known to fail with some senders, which then don't
 		// deliver at all.
 		l.TLS = l.TLS.Clone()

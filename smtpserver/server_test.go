@@ -468,6 +468,26 @@ func TestTrace(t *testing.T) {
 	})
 }
 
+// counted returns all metrics, by name without prefix and values of labels.
+func (e *env) counted() map[string]float64 {
+	e.t.Helper()
+	families, err := e.registry.Gather()
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := strings.TrimPrefix(f.GetName(), "mox_smtpserver_")
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return got
+}
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -483,20 +503,7 @@ func TestMetrics(t *testing.T) {
 		c.want("220 ")
 		c.conn.Close()
 		synctest.Wait()
-		families, err := e.registry.Gather()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]float64{}
-		for _, f := range families {
-			for _, m := range f.GetMetric() {
-				name := strings.TrimPrefix(f.GetName(), "mox_smtpserver_")
-				for _, l := range m.GetLabel() {
-					name += " " + l.GetValue()
-				}
-				got[name] = m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
-			}
-		}
+		got := e.counted()
 		for name, want := range map[string]float64{
 			"connection_total deliver": 1, "errors_total connection-refused": 1, "errors_total internal": 0, "errors_total panic": 0,
 			"delivery_total no-bad-signals accept": 1, "delivery_starttls_total": 1, "delivery_starttls_errors_total io": 1,

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/lineio"
 	"github.com/mjl-/mox/logfmt"
@@ -30,10 +32,15 @@ type session struct {
 	start    time.Time
 
 	peer   receive.Peer
-	spoken bool // A known command has come.
+	shown  *x509.Certificate // That we have shown, if known.
+	spoken bool              // A known command has come.
 
-	tx    *receive.Transaction // Nil outside a transaction.
-	chunk *chunks              // A message that comes by BDAT, nil before the first.
+	login        *auth.Login // Nil before a login.
+	byKey        bool        // It was by a client certificate, and one by command may follow.
+	authFailures int         // Logins that failed since.
+
+	tx    transaction // Nil outside a transaction.
+	chunk *chunks     // A message that comes by BDAT, nil before the first.
 
 	scratch  []byte // For replies.
 	errors   int    // Replies of 4xx and 5xx.
@@ -61,8 +68,8 @@ func addrOf(a net.Addr) netip.Addr {
 
 // serve speaks with the peer until the connection ends.
 func (s *session) serve(ctx context.Context) {
-	s.server.metrics.connections.WithLabelValues(kind).Inc()
-	s.log.InfoContext(ctx, "connection", "listener", s.listener.Name, "remote", s.peer.IP.String(), "local", s.peer.LocalIP.String())
+	s.server.metrics.connections.WithLabelValues(s.listener.kind()).Inc()
+	s.log.InfoContext(ctx, "connection", "kind", s.listener.kind(), "listener", s.listener.Name, "remote", s.peer.IP.String(), "local", s.peer.LocalIP.String())
 	defer func() {
 		if v := recover(); v != nil {
 			s.log.ErrorContext(ctx, "panic in session", "panic", v, "stack", string(debug.Stack()))
@@ -86,6 +93,9 @@ func (s *session) serve(ctx context.Context) {
 
 // turnAway answers a connection that is not served.
 func (s *session) turnAway(why string) {
+	if s.listener.Implicit {
+		return // It would have to be said within TLS, which costs what a connection costs.
+	}
 	if s.wire.raw.SetDeadline(time.Now().Add(turnAwayWait)) != nil {
 		return
 	}
@@ -93,13 +103,30 @@ func (s *session) turnAway(why string) {
 	_, _ = s.wire.raw.Write(s.appendError(nil, e)) // The connection is closed in any case.
 }
 
-// converse greets and answers commands. It returns nil after QUIT.
-func (s *session) converse(ctx context.Context) error {
+// greet begins the conversation.
+func (s *session) greet(ctx context.Context) error {
+	if s.listener.Implicit {
+		if err := s.handshake(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.preauthenticate(ctx); err != nil {
+		if _, err := s.answer(ctx, unknownCommand, reply{}, err, s.start); err != nil {
+			return err
+		}
+		s.wire.linger()
+		return errClosed
+	}
 	greeting := s.listener.Hostname.XName(false) + " ESMTP"
 	if s.server.opts.Product != "" {
 		greeting += " " + s.server.opts.Product
 	}
-	if err := s.write(ctx, reply{code: smtp.CodeReady, text: greeting}); err != nil {
+	return s.write(ctx, reply{code: smtp.CodeReady, text: greeting})
+}
+
+// converse greets and answers commands. It returns nil after QUIT.
+func (s *session) converse(ctx context.Context) error {
+	if err := s.greet(ctx); err != nil {
 		return err
 	}
 	for {
@@ -131,19 +158,27 @@ var errClosed = errors.New("closed with a reply")
 
 // readLine waits for the next command.
 func (s *session) readLine(ctx context.Context) (string, error) {
+	line, err := s.waitLine(ctx, lineSizeMax, logfmt.LevelTrace)
+	if errors.Is(err, lineio.ErrTooLong) {
+		return "", smtp.Errorf(smtp.CodeBadCommand, smtp.DetailSyntax, "line is longer than %d bytes", lineSizeMax).Closing()
+	}
+	return line, err
+}
+
+// waitLine waits for a line of at most max bytes. It is in the log from level
+// on. The error is ErrTooLong, or for the peer.
+func (s *session) waitLine(ctx context.Context, max int, level slog.Level) (string, error) {
 	c := s.wire
 	c.wait, c.until, c.command = commandWait, time.Time{}, true
 	defer func() { c.command = false }()
 	if err := c.r.Wait(); err != nil {
 		return "", timeoutError(err)
 	}
-	line, err := c.r.ReadLine(lineSizeMax)
-	if s.log.Enabled(ctx, logfmt.LevelTrace) {
-		s.log.Log(ctx, logfmt.LevelTrace, "RC", "line", string(line), "err", err)
-	}
+	line, err := c.r.ReadLine(max)
+	s.traceLine(ctx, level, string(line), err)
 	switch {
 	case errors.Is(err, lineio.ErrTooLong):
-		return "", smtp.Errorf(smtp.CodeBadCommand, smtp.DetailSyntax, "line is longer than %d bytes", lineSizeMax).Closing()
+		return "", err
 	case errors.Is(err, lineio.ErrBareCR), errors.Is(err, lineio.ErrBareLF):
 		// What follows may be a part of the line for a client, put there by someone
 		// else. It must not be run as a command.
@@ -155,6 +190,20 @@ func (s *session) readLine(ctx context.Context) (string, error) {
 	text := string(line)
 	c.r.Release()
 	return text, nil
+}
+
+// traceLine logs what came, without credentials unless these are asked for too.
+func (s *session) traceLine(ctx context.Context, level slog.Level, line string, err error) {
+	switch {
+	case !s.log.Enabled(ctx, logfmt.LevelTrace):
+		return
+	case s.log.Enabled(ctx, logfmt.LevelTraceAuth):
+	case level == logfmt.LevelTraceAuth:
+		line = "***"
+	default:
+		line = elideAuth(line)
+	}
+	s.log.Log(ctx, logfmt.LevelTrace, "RC", "line", line, "err", err)
 }
 
 // timeoutError turns the end of a deadline into a reply.
@@ -193,9 +242,9 @@ func (s *session) answer(ctx context.Context, name string, r reply, err error, s
 // done counts and logs a command.
 func (s *session) done(ctx context.Context, name string, r reply, start time.Time, err error) {
 	took := time.Since(start)
-	s.server.metrics.command(name, r, took)
+	s.server.metrics.command(s.listener.kind(), name, r, took)
 	if s.log.Enabled(ctx, slog.LevelDebug) {
-		s.log.DebugContext(ctx, "command", "kind", kind, "cmd", name, "reply", r.code, "ecode", r.enhanced, "took", took, "err", err)
+		s.log.DebugContext(ctx, "command", "kind", s.listener.kind(), "cmd", name, "reply", r.code, "ecode", r.enhanced, "took", took, "err", err)
 	}
 }
 

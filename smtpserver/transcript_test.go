@@ -15,6 +15,10 @@ import (
 // bubble where waiting takes no time. The setup line can have: pedantic,
 // localserve, exempt, plain (no TLS), sizemax=bytes, quota=bytes, connections
 // (one at a time), and alice=n, bob=n, mox=n for the messages each has at the end.
+//
+// For users there are: submission, implicit (TLS), plainlogin, crammd5, strict
+// (limits on logins, from loopback too), and queued=n for what is in the queue
+// at the end. Each account's password is "pässword", all that is random is 0, 1, 2, ….
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	for _, f := range transcript.Load(t, "testdata/*.txt") {
@@ -27,6 +31,11 @@ func TestTranscripts(t *testing.T) {
 				for _, account := range []string{"alice", "bob", "mox"} {
 					if want, ok := f.Setup[account]; ok && strconv.Itoa(len(e.messages(account))) != want {
 						t.Errorf("%s has %d messages, want %s", account, len(e.messages(account)), want)
+					}
+				}
+				if e.users != nil {
+					if want, got := f.Setup["queued"], strconv.Itoa(len(e.users.queued())); got != want {
+						t.Errorf("%s messages are in the queue, want %q", got, want)
 					}
 				}
 			})
@@ -48,6 +57,7 @@ func settingsOf(t *testing.T, setup map[string]string) settings {
 	}
 	set := settings{
 		pedantic: has("pedantic"), localserve: has("localserve"), exempt: has("exempt"), plain: has("plain"),
+		submission: has("submission"), implicit: has("implicit"), plainLogin: has("plainlogin"), cramMD5: has("crammd5"), strict: has("strict"),
 		sizeMax: number("sizemax"), quota: number("quota"), connectionsMax: number("connectionsmax"),
 	}
 	if has("connections") {

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/lineio"
 )
 
@@ -88,7 +90,7 @@ func (c *wire) armWrite() error {
 	if c.stopNow {
 		wait = lastWait
 	}
-	return c.raw.SetWriteDeadline(time.Now().Add(wait))
+	return lost(c.raw.SetWriteDeadline(time.Now().Add(wait)))
 }
 
 // arm sets the deadline for a read.
@@ -103,7 +105,7 @@ func (c *wire) arm() error {
 	if !c.until.IsZero() && c.until.Before(deadline) {
 		deadline = c.until
 	}
-	return c.raw.SetReadDeadline(deadline)
+	return lost(c.raw.SetReadDeadline(deadline))
 }
 
 // disarm is called after a read. An error of a read that was interrupted is
@@ -164,26 +166,29 @@ func (s sink) Write(p []byte) (int, error) {
 // startTLS does a TLS handshake as server. What the peer has sent already is a
 // part of it: plain text commands behind STARTTLS are never run (RFC 3207,
 // section 4.2, and CVE-2011-0411).
-func (c *wire) startTLS(ctx context.Context, config *tls.Config) (*tls.ConnectionState, error) {
+//
+// It returns the certificate that was shown, if that is known; see auth.Handshake.
+func (c *wire) startTLS(ctx context.Context, config *tls.Config) (*tls.ConnectionState, *x509.Certificate, error) {
 	if err := c.w.Flush(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	early, err := c.r.Peek(c.r.Buffered())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t := tls.Server(&tlsTransport{Conn: c.raw, early: append([]byte(nil), early...)}, config)
 	if err := c.raw.SetDeadline(time.Now().Add(handshakeWait)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := t.HandshakeContext(ctx); err != nil {
-		return nil, err
+	cert, err := auth.Handshake(ctx, t)
+	if err != nil {
+		return nil, nil, err
 	}
 	c.conn = t
 	c.r = lineio.NewReader(source{c}, lineio.Options{})
 	c.w = lineio.NewWriter(sink{c}, lineio.Options{})
 	state := t.ConnectionState()
-	return &state, nil
+	return &state, cert, nil
 }
 
 // tlsTransport is the connection below TLS, with what was read of it already.

@@ -1,0 +1,111 @@
+package smtpserver
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/submit"
+)
+
+// transaction is a message on its way in, from MAIL on. Mail from other servers
+// is for package receive, that of users for package submit.
+type transaction interface {
+	// recipient takes an address, or returns why not.
+	recipient(ctx context.Context, path smtp.Path) error
+
+	recipients() int
+	smtpUTF8() bool
+	size() int64 // As announced, -1 if it was not.
+
+	// accept takes the message. The text is for the reply.
+	accept(ctx context.Context, spool *receive.Spool) (text string, err error)
+}
+
+// begin begins a transaction, or returns why the sender is refused.
+func (s *session) begin(ctx context.Context, m smtp.MailFrom) (transaction, error) {
+	if s.listener.Submission {
+		return s.beginSubmission(ctx, m)
+	}
+	tx := &incoming{s.server.opts.Receiver, &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}}
+	return tx, tx.receiver.Sender(ctx, tx.tx)
+}
+
+// incoming is mail from another server.
+type incoming struct {
+	receiver *receive.Receiver
+	tx       *receive.Transaction
+}
+
+func (t *incoming) recipients() int { return len(t.tx.Rcpts) }
+func (t *incoming) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
+func (t *incoming) size() int64     { return t.tx.Size }
+
+func (t *incoming) recipient(ctx context.Context, path smtp.Path) error {
+	rcpt, err := t.receiver.Resolve(ctx, t.tx, path)
+	if err == nil {
+		t.tx.Rcpts = append(t.tx.Rcpts, rcpt)
+	}
+	return err
+}
+
+func (t *incoming) accept(ctx context.Context, spool *receive.Spool) (string, error) {
+	return "message is safe with us", t.receiver.Deliver(ctx, t.tx, spool)
+}
+
+// submission is mail from a user.
+type submission struct {
+	s  *session
+	tx submit.Transaction
+}
+
+// beginSubmission begins a transaction of a user. REQUIRETLS and FUTURERELEASE,
+// once announced, are to be set here.
+func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transaction, error) {
+	if s.login == nil {
+		return nil, smtp.Errorf(smtp.CodeMustTLS, smtp.DetailSecurity, "log in first")
+	}
+	protocol := "ESMTPA"
+	if s.peer.TLS != nil {
+		protocol = "ESMTPSA"
+	}
+	t := &submission{s, submit.Transaction{
+		Peer: &submit.Peer{
+			CID: s.cid, Account: s.login.Account, Login: s.login.Address, IP: s.peer.IP, Hostname: s.listener.Hostname,
+			Protocol: protocol, TLS: s.peer.TLS,
+		},
+		MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size,
+	}}
+	return t, s.server.opts.Submitter.Sender(ctx, &t.tx)
+}
+
+func (t *submission) recipients() int { return len(t.tx.Rcpts) }
+func (t *submission) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
+func (t *submission) size() int64     { return t.tx.Size }
+
+func (t *submission) recipient(ctx context.Context, path smtp.Path) error {
+	err := t.s.server.opts.Submitter.Recipient(ctx, &t.tx, path)
+	if err == nil {
+		t.tx.Rcpts = append(t.tx.Rcpts, path)
+	}
+	return err
+}
+
+// accept queues the message. The id in the reply is that in its Received field.
+func (t *submission) accept(ctx context.Context, spool *receive.Spool) (string, error) {
+	opts := t.s.server.opts
+	_, err := opts.Submitter.Submit(ctx, &t.tx, spool.ReaderAt(), spool.Size())
+	t.s.server.metrics.submissions.WithLabelValues(submit.Result(err)).Inc()
+	return "queued as " + opts.Opaque(t.s.cid), err
+}
+
+// deliver hands a message over. If it is refused, its sender is slowed down,
+// unless it is a user: whom we know, and who can do something about it.
+func (s *session) deliver(ctx context.Context, spool *receive.Spool) (text string, err error) {
+	text, err = s.tx.accept(ctx, spool)
+	if e, ok := errors.AsType[*smtp.Error](err); ok && !e.Temporary() && !s.listener.Submission {
+		s.setSlow()
+	}
+	return text, err
+}
