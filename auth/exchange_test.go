@@ -323,7 +323,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// TestOneSalt logs in with SCRAM with two passwords of an account.
+// TestOneSalt logs in with several passwords of an account, of which some have
+// another salt than the first. SCRAM can't use those.
 func TestOneSalt(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -361,6 +362,10 @@ func TestOneSalt(t *testing.T) {
 		{sasl.SCRAM1, "battery phone", nil},
 		{sasl.SCRAM256, "battery other salt", ErrBadCredentials},
 		{sasl.SCRAM256, "battery smtp only", ErrBadCredentials},
+		{sasl.Plain, "correct horse", nil},
+		{sasl.Plain, "battery phone", nil},
+		{sasl.Plain, "battery other salt", nil}, // Hashed twice.
+		{sasl.Plain, "battery smtp only", ErrBadCredentials},
 		{sasl.CRAMMD5, "correct horse", nil},
 		{sasl.CRAMMD5, "battery phone", nil},
 		{sasl.CRAMMD5, "battery smtp only", ErrBadCredentials},
