@@ -245,14 +245,17 @@ func (h *hub) reloadArray(ctx context.Context, r *array) error {
 }
 
 // erasable returns those of rows that no session can still ask for: a session
-// that has not been told of the removal of a message may read it.
+// that has not been told of the removal of a message may read it, and one whose
+// mailbox was deleted all that was in it.
 func (h *hub) erasable(rows []Erase) []Erase {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	oldest := int64(0)
 	for w := range h.watches {
-		if w.firstRemoved > 0 && (oldest == 0 || w.firstRemoved < oldest) {
-			oldest = w.firstRemoved
+		for _, modSeq := range []int64{w.firstRemoved, w.deleted} {
+			if modSeq > 0 && (oldest == 0 || modSeq < oldest) {
+				oldest = modSeq
+			}
 		}
 	}
 	if oldest == 0 {

@@ -48,6 +48,7 @@ type Watch struct {
 	changed      []pending // Not those the session made itself.
 	mailboxes    []change
 	firstRemoved int64 // ModSeq of the oldest removal not yet taken.
+	deleted      int64 // ModSeq of the deletion of the selected mailbox: its messages can be read until Unselect.
 	overflow     bool
 	boxOverflow  bool // More mailbox changes than fit: they are lost but for this.
 }
@@ -100,6 +101,9 @@ func (w *Watch) take(c *commit, changes []change) {
 }
 
 func (w *Watch) takeOne(c *commit, ch *change) {
+	if ch.kind == MailboxRemoved && ch.mailboxID == w.selected {
+		w.deleted = c.modSeq
+	}
 	if ch.kind >= MailboxAdded {
 		if len(w.mailboxes) < pendingMax {
 			w.mailboxes = append(w.mailboxes, *ch)
@@ -165,8 +169,8 @@ func (w *Watch) Unselect() {
 	r := w.selection.r
 	w.selection = nil
 	w.h.mu.Lock()
-	had := w.firstRemoved > 0
-	w.selected, w.firstRemoved, w.overflow = 0, 0, false
+	had := w.firstRemoved > 0 || w.deleted > 0
+	w.selected, w.firstRemoved, w.deleted, w.overflow = 0, 0, 0, false
 	w.added, w.removed, w.changed = nil, nil, nil
 	w.h.mu.Unlock()
 	w.h.drop(r)

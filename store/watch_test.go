@@ -83,6 +83,63 @@ func TestErase(t *testing.T) {
 	}
 }
 
+// TestEraseDeletedMailbox: the messages of a deleted mailbox can be read while a
+// session has it selected, though it was told, and their rows are gone.
+func TestEraseDeletedMailbox(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a")
+	a := w.account("a")
+	update := func(fn func(tx *Tx) error) {
+		t.Helper()
+		if err := a.Update(t.Context(), fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var mb Mailbox
+	update(func(tx *Tx) error {
+		made, err := tx.CreateMailbox("box", UseNone)
+		if err == nil {
+			mb = made[0]
+		}
+		return err
+	})
+	m, err := appendTo(t, a, "box", testMessage(0, "x"), AppendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch := a.Watch()
+	defer watch.Close()
+	sel, err := watch.Select(t.Context(), mb.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(func(tx *Tx) error { return tx.DeleteMailbox("box") })
+	eventually(t, "the rows are gone", func() bool {
+		used, _ := a.Usage()
+		return used == 0
+	})
+	for _, when := range []string{"before it is told", "after it is told", "after more was done"} {
+		e := sel.Entries(sel.UIDs(), nil)
+		if len(e) != 1 || e[0].EmailID != m.EmailID || !opened(t, a, m.EmailID) {
+			t.Errorf("%s: got %+v", when, e)
+		}
+		err := a.View(t.Context(), func(tx *Tx) error {
+			_, err := tx.Email(m.EmailID)
+			_, err2 := tx.Structure(m.EmailID)
+			return errors.Join(err, err2)
+		})
+		if err != nil {
+			t.Errorf("%s: %v", when, err)
+		}
+		watch.Take(TakeNoExpunge)
+		watch.Take(TakeAll)
+		w.deliver(testMessage(1, "x"), "a")
+		a.WaitDurable(t.Context())
+	}
+	watch.Unselect()
+	eventually(t, "the file is gone", func() bool { return !opened(t, a, m.EmailID) })
+}
+
 // TestEraseLast: the file goes with the last of its messages, also over a restart
 // and a failure to unlink it.
 func TestEraseLast(t *testing.T) {
