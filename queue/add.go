@@ -56,7 +56,7 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 // in the same commit wait for it.
 func (db *DB) add(a *addition) error {
 	c := a.n.Content
-	if c.file == nil {
+	if c.over || c.file == nil {
 		return errors.New("content was used before")
 	}
 	ch := &change{run: a.run, apply: a.apply, rows: len(a.rows), dir: filepath.Dir(db.contentPath(c.name))}

@@ -47,7 +47,11 @@ func (db *DB) handedAfter(ctx context.Context, ref string, n int) ([]handedRow, 
 	if n <= 0 {
 		return nil, nil
 	}
-	return bstore.QueryDB[handedRow](ctx, db.db).FilterGreater("Ref", ref).SortAsc("Ref").Limit(n).List()
+	q := bstore.QueryDB[handedRow](ctx, db.db)
+	if ref != "" {
+		q.FilterGreater("Ref", ref)
+	}
+	return q.SortAsc("Ref").Limit(n).List()
 }
 
 // Confirmed forgets keys that accounts have forgotten.
