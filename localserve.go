@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mjl-/mox/atomicfile"
@@ -64,10 +65,12 @@ const (
 
 // Ports in a new configuration.
 const (
-	localSMTP    = 1025
-	localIMAP    = 1143
-	localIMAPS   = 1993
-	localMetrics = 1081
+	localSMTP        = 1025
+	localSubmission  = 1587
+	localSubmissions = 1465
+	localIMAP        = 1143
+	localIMAPS       = 1993
+	localMetrics     = 1081
 )
 
 // localCertTime is how long the certificate is valid.
@@ -157,6 +160,10 @@ func (inv *invocation) printLocal(dir string, bound []system.Bound) {
 		switch b.Service {
 		case config.ServiceSMTP:
 			u.Scheme, note = "smtp", "no login"
+		case config.ServiceSubmission:
+			u.Scheme, u.User = "smtp", user
+		case config.ServiceSubmissions:
+			u.Scheme, u.User, note = "smtps", user, "certificate: "+filepath.Join(dir, "localhost.crt")
 		case config.ServiceIMAP:
 			u.Scheme, u.User = "imap", user
 		case config.ServiceIMAPS:
@@ -164,7 +171,7 @@ func (inv *invocation) printLocal(dir string, bound []system.Bound) {
 		case config.ServiceMetrics:
 			u.Scheme, u.Path = "http", "/metrics"
 		}
-		inv.printf("%-8s %s  %s\n", b.Service, u.String(), note)
+		inv.printf("%s\n", strings.TrimSpace(fmt.Sprintf("%-11s %s  %s", b.Service, u.String(), note)))
 	}
 	inv.printf("\nconfiguration and data: %s\nlog:                    %s\nstop with ctrl-c\n", dir, filepath.Join(dir, "localserve.log"))
 }
@@ -239,6 +246,8 @@ func localStatic(ips []string) config.Static {
 				IPs:         ips,
 				TLS:         &config.TLS{KeyCerts: []config.KeyCert{{CertFile: "localhost.crt", KeyFile: "localhost.key"}}},
 				SMTP:        config.SMTP{Enabled: true, Port: localSMTP},
+				Submission:  config.Submission{Enabled: true, Port: localSubmission, NoRequireSTARTTLS: true},
+				Submissions: config.Submissions{Enabled: true, Port: localSubmissions},
 				IMAP:        config.IMAP{Enabled: true, Port: localIMAP, NoRequireSTARTTLS: true},
 				IMAPS:       config.IMAPS{Enabled: true, Port: localIMAPS},
 				MetricsHTTP: config.MetricsHTTP{Enabled: true, Port: localMetrics},

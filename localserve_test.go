@@ -122,10 +122,12 @@ func TestLocalserve(t *testing.T) {
 	rest := l.stop(t)
 	for _, want := range []string{
 		"log in as mox@localhost with password moxmoxmox",
-		"smtp     smtp://" + l.address(1025),
-		"imap     imap://mox%40localhost:moxmoxmox@" + l.address(1143),
-		"imaps    imaps://mox%40localhost:moxmoxmox@" + l.address(1993),
-		"metrics  http://" + l.address(1081) + "/metrics",
+		"smtp        smtp://" + l.address(1025),
+		"submission  smtp://mox%40localhost:moxmoxmox@" + l.address(1587),
+		"submissions smtps://mox%40localhost:moxmoxmox@" + l.address(1465),
+		"imap        imap://mox%40localhost:moxmoxmox@" + l.address(1143),
+		"imaps       imaps://mox%40localhost:moxmoxmox@" + l.address(1993),
+		"metrics     http://" + l.address(1081) + "/metrics",
 	} {
 		if !strings.Contains(rest, want) {
 			t.Errorf("printed nothing about %s:\n%s", want, rest)

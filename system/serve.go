@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/imapserver"
+	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/smtpserver"
 )
 
@@ -22,20 +24,29 @@ var errStop = errors.New("stopping")
 func (s *System) Serve(ctx context.Context) error {
 	servers := s.newGroup(ctx)
 	failed := make(chan error, 1) // The first failure.
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
 	for _, b := range s.bound {
 		servers.Go(fmt.Sprintf("%s %s", b.Service, b.Addr), func(ctx context.Context) {
 			err := s.serve(ctx, b)
-			if ctx.Err() != nil {
-				return
-			}
-			select {
-			case failed <- fmt.Errorf("serving %s on %s: %w", b.Service, b.Addr, err):
-			default:
+			if ctx.Err() == nil {
+				fail(fmt.Errorf("serving %s on %s: %w", b.Service, b.Addr, err))
 			}
 		})
 	}
 	background := s.newGroup(context.WithoutCancel(ctx))
 	background.Go("recording logins", s.auth.Serve)
+	background.Go("recording what was sent", s.submit.Serve)
+	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)
+	servers.Go("delivering", func(ctx context.Context) {
+		if err := s.delivery.Serve(ctx, s.opts.Grace); err != nil && ctx.Err() == nil {
+			fail(fmt.Errorf("delivering: %w", err))
+		}
+	})
 	s.serving.Store(true)
 	s.log.InfoContext(ctx, "serving", "pkg", "system", "endpoints", len(s.bound), "version", s.opts.Version)
 
@@ -45,6 +56,8 @@ func (s *System) Serve(ctx context.Context) error {
 	case cause = <-failed:
 	case <-s.accounts.Failed():
 		cause = fmt.Errorf("delivery journal: %w", s.accounts.Err())
+	case <-s.queue.Failed():
+		cause = fmt.Errorf("queue: %w", s.queue.Err())
 	}
 	s.serving.Store(false)
 	s.log.InfoContext(ctx, "stopping", "pkg", "system", "reason", cause)
@@ -71,14 +84,28 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
 			Name: b.Listener, Hostname: b.Hostname, TLS: tlsConfig(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
 		})
+	case config.ServiceSubmission, config.ServiceSubmissions:
+		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
+			Name: b.Listener, Hostname: b.Hostname, TLS: s.loginTLS(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
+			Submission: true, Implicit: b.Service == config.ServiceSubmissions, PlainLogin: b.PlainLogins,
+		})
 	case config.ServiceIMAP, config.ServiceIMAPS:
 		return s.imap.Serve(ctx, b.ln, imapserver.Listener{
-			Name: b.Listener, TLS: tlsConfig(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
+			Name: b.Listener, TLS: s.loginTLS(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
 		})
 	case config.ServiceMetrics:
 		return s.metrics.Serve(ctx, b.ln)
 	}
 	return fmt.Errorf("unknown service %q", b.Service)
+}
+
+// loginTLS returns how TLS is spoken at an endpoint where users log in: also with
+// keys of their own.
+func (s *System) loginTLS(e config.Endpoint) *tls.Config {
+	if c := tlsConfig(e); c != nil {
+		return s.auth.ClientCertificates(c)
+	}
+	return nil
 }
 
 // tlsConfig returns how TLS is spoken at an endpoint, nil if it isn't. A client

@@ -8,7 +8,9 @@ package system
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -28,15 +30,20 @@ import (
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/delivery"
+	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/imapserver"
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/metrics"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/ratelimit"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/resolver"
 	"github.com/mjl-/mox/smtpserver"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/submit"
 )
 
 // CIDKeyName is the file in the data directory with the key for connection ids
@@ -92,6 +99,17 @@ type Options struct {
 	// Listen makes listeners. Nil: sockets.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 
+	// Dial connects to other servers, from a local address if that is valid. Nil:
+	// TCP.
+	Dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)
+
+	// Resolver answers questions about other domains. Nil: asks the system's name
+	// servers.
+	Resolver dns.Resolver
+
+	// RemotePort is where other servers listen. Zero: 25.
+	RemotePort uint16
+
 	// Grace is how long running commands may take when the server stops. Zero:
 	// GraceDefault.
 	Grace time.Duration
@@ -102,8 +120,9 @@ type Options struct {
 	// Faults is armed by tests.
 	Faults *fault.Set
 
-	// Store changes options of the store, in tests.
+	// Store and Queue change options of those, in tests.
 	Store func(*store.Options)
+	Queue func(*queue.Options)
 }
 
 // Local is what a server for trying things out does besides: it takes mail for
@@ -124,10 +143,14 @@ type System struct {
 	lock     *Lock
 	bound    []Bound
 	cidKey   cid.Key
+	cids     *cid.Counter
 	logins   *authdb.DB
 	accounts *store.Dir
+	queue    *queue.DB
 	auth     *auth.Authenticator
 	receiver *receive.Receiver
+	submit   *submit.Submitter
+	delivery *delivery.Sender
 	smtp     *smtpserver.Server
 	imap     *imapserver.Server
 	metrics  *metrics.Server
@@ -154,6 +177,9 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	if opts.Rand == nil {
 		opts.Rand = rand.Reader
 	}
+	if opts.Dial == nil {
+		opts.Dial = dial
+	}
 	if opts.Listen == nil {
 		opts.Listen = new(net.ListenConfig).Listen
 	}
@@ -162,7 +188,7 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	}
 	s := &System{opts: opts, registry: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.makeAccounts, s.makeServers,
+		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeAccounts, s.makeMail, s.makeServers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -192,7 +218,7 @@ func (s *System) openLog(context.Context) error {
 		return err
 	}
 	s.log = slog.New(handler)
-	s.panics, err = metrics.NewPanics(s.registry, "auth", "imapserver", "smtpserver", "system")
+	s.panics, err = metrics.NewPanics(s.registry, "auth", "ctl", "delivery", "imapserver", "smtpserver", "system")
 	return err
 }
 
@@ -239,6 +265,7 @@ func (s *System) bind(ctx context.Context) error {
 
 // openKeys reads the key for connection ids, or makes it.
 func (s *System) openKeys(context.Context) error {
+	s.cids = cid.NewCounter(time.Now())
 	path := s.dir(CIDKeyName)
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -301,31 +328,59 @@ func (s *System) removeSpools() error {
 	return nil
 }
 
-// makeServers makes all that serves. None of them starts anything.
+// makeMail makes what mail goes through, in and out. None of it starts anything.
+func (s *System) makeMail(context.Context) error {
+	received := receive.Options{
+		Store: s.accounts, Queue: s.queue, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
+	}
+	submitted := submit.Options{
+		Config: s.current, Accounts: s.accounts, Queue: s.queue, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, Rand: s.opts.Rand,
+	}
+	if s.opts.Local != nil {
+		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
+		submitted.CatchAllAccount, submitted.Specials, submitted.Unlimited = s.opts.Local.Account, true, true
+	}
+	var err error
+	if s.receiver, err = receive.New(received); err != nil {
+		return err
+	}
+	if s.submit, err = submit.New(submitted); err != nil {
+		return err
+	}
+	if s.opts.Resolver == nil {
+		observe, err := newDNSMetrics(s.registry)
+		if err != nil {
+			return err
+		}
+		if s.opts.Resolver, err = resolver.New(resolver.Options{Observe: observe}); err != nil {
+			return err
+		}
+	}
+	s.delivery, err = delivery.New(delivery.Options{
+		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Config: s.current, Log: s.log, Registerer: s.registry,
+		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
+	})
+	return err
+}
+
+// makeServers makes all that serves clients. None of them starts anything.
 func (s *System) makeServers(context.Context) error {
 	var err error
 	exempt := func(netip.Addr) bool { return false }
-	received := receive.Options{
-		Store: s.accounts, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
-	}
 	if s.opts.Local != nil {
 		exempt = netip.Addr.IsLoopback
-		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
 	}
 	s.auth, err = auth.New(auth.Options{
 		Config: s.current, Accounts: s.accounts, DB: s.logins, Log: s.log, Registerer: s.registry, Rand: s.opts.Rand,
-		LoopbackExempt: s.opts.Local != nil,
+		LoopbackExempt: s.opts.Local != nil, DecoyKey: s.decoyKey(),
 	})
 	if err != nil {
 		return err
 	}
-	if s.receiver, err = receive.New(received); err != nil {
-		return err
-	}
-	cids := cid.NewCounter(time.Now())
 	pedantic := s.opts.Pedantic || s.current().Static.Pedantic
 	s.smtp, err = smtpserver.New(smtpserver.Options{
-		Log: s.log, Receiver: s.receiver, CIDs: cids, Opaque: s.cidKey.Seal, Registerer: s.registry, Panicked: s.panics.In("smtpserver"),
+		Log: s.log, Receiver: s.receiver, Submitter: s.submit, Auth: s.auth, CIDs: s.cids, Opaque: s.cidKey.Seal,
+		Registerer: s.registry, Panicked: s.panics.In("smtpserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt), Exempt: exempt,
 		Pedantic: pedantic, Product: product, Grace: s.opts.Grace,
 	})
@@ -333,7 +388,7 @@ func (s *System) makeServers(context.Context) error {
 		return err
 	}
 	s.imap, err = imapserver.New(imapserver.Options{
-		Log: s.log, Accounts: s.accounts, Auth: s.auth, CIDs: cids, Registerer: s.registry, Panicked: s.panics.In("imapserver"),
+		Log: s.log, Accounts: s.accounts, Auth: s.auth, CIDs: s.cids, Registerer: s.registry, Panicked: s.panics.In("imapserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt),
 		Pedantic:    pedantic, Version: s.opts.Version, Grace: s.opts.Grace,
 	})
@@ -344,12 +399,20 @@ func (s *System) makeServers(context.Context) error {
 	return err
 }
 
+// decoyKey returns the key for what unknown users are shown in place of a salt:
+// the same after a restart, or it would tell them from users.
+func (s *System) decoyKey() []byte {
+	h := hmac.New(sha256.New, s.cidKey[:])
+	h.Write([]byte("salts of unknown users"))
+	return h.Sum(nil)
+}
+
 // ready tells whether connections are served and mail can be taken.
 func (s *System) ready(context.Context) error {
 	if !s.serving.Load() {
 		return errors.New("stopping")
 	}
-	return s.accounts.Err()
+	return errors.Join(s.accounts.Err(), s.queue.Err())
 }
 
 // Bound returns what the System listens on.
@@ -361,9 +424,15 @@ func (s *System) Registry() *prometheus.Registry { return s.registry }
 // Accounts returns the store, for tests and commands that work on it directly.
 func (s *System) Accounts() *store.Dir { return s.accounts }
 
+// Queue returns the queue, likewise.
+func (s *System) Queue() *queue.DB { return s.queue }
+
 // Close closes everything that is open. Serve must have returned.
 func (s *System) Close() error {
 	var errs []error
+	if s.queue != nil {
+		errs = append(errs, s.queue.Close())
+	}
 	if s.accounts != nil {
 		errs = append(errs, s.accounts.Close())
 	}
