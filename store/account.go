@@ -168,7 +168,7 @@ func (a *Account) adopt(ctx context.Context, row accountRow) error {
 	defer a.mu.Unlock()
 	a.size, a.boxes = row.Size, boxes
 	a.watermark = watermark{row.JournalID, uint64(row.Watermark)}
-	a.hub.setPublished(row.ModSeq)
+	a.hub.setPublished(&row)
 	return nil
 }
 
@@ -227,7 +227,8 @@ func (a *Account) wakeUp() {
 // View calls fn with a snapshot. It must not be held across network I/O.
 //
 // bolt shows a commit to new readers before it is on disk. A snapshot newer than
-// what the hub has published is not used before it is (journal.md, rule 19).
+// what the hub has published is not used before it is (journal.md, rule 19),
+// whatever was changed: also passwords and hand-overs.
 func (a *Account) View(ctx context.Context, fn func(tx *Tx) error) error {
 	for {
 		ahead, err := a.view(ctx, fn)
@@ -240,7 +241,7 @@ func (a *Account) View(ctx context.Context, fn func(tx *Tx) error) error {
 	}
 }
 
-// view calls fn with a snapshot, or returns the ModSeq to wait for. Nothing is
+// view calls fn with a snapshot, or returns the commit to wait for. Nothing is
 // held meanwhile: the writer may have to open the database again.
 func (a *Account) view(ctx context.Context, fn func(tx *Tx) error) (ahead int64, err error) {
 	a.dbMu.RLock()
@@ -253,8 +254,8 @@ func (a *Account) view(ctx context.Context, fn func(tx *Tx) error) (ahead int64,
 		if err := b.Get(&row); err != nil {
 			return fmt.Errorf("reading account: %w", err)
 		}
-		if !a.hub.isPublished(row.ModSeq) {
-			ahead = row.ModSeq
+		if !a.hub.isPublished(row.Commit) {
+			ahead = row.Commit
 			return nil
 		}
 		return fn(newTx(a, b, row, false))

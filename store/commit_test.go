@@ -252,6 +252,60 @@ func TestRule10ResyncSelecting(t *testing.T) {
 	w.faults.Disarm(FaultCommitAfter)
 }
 
+// TestRule19Unseen: nor are commits that clients don't see.
+func TestRule19Unseen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a")
+	a := w.account("a")
+	msg := testMessage(0, "x")
+	keyed := Delivery{Content: w.d.ContentBytes(msg), Analysis: analysis(t, msg), Received: time.Now(), To: []Recipient{{Account: a, Key: "k"}}}
+	if err := w.d.Deliver(t.Context(), keyed); err != nil {
+		t.Fatal(err)
+	}
+	w.wantInbox("a", msg)
+	for _, tc := range []struct {
+		name   string
+		change func() error
+		read   func() (string, error)
+		want   string
+	}{
+		{"a password", func() error {
+			return a.SetPassword(t.Context(), Credential{Kind: "password", Scopes: []string{"imap"}})
+		}, func() (string, error) {
+			list, err := a.Credentials(t.Context())
+			return fmt.Sprint(len(list)), err
+		}, "1"},
+		{"a hand-over that is forgotten", func() error { return a.ConfirmHandover(t.Context(), []string{"k"}) }, func() (string, error) {
+			got, err := a.HandedOver(t.Context(), "k")
+			return fmt.Sprint(got), err
+		}, "false"},
+	} {
+		reached, release := w.hold(FaultCommitAfter)
+		changed, seen := make(chan error, 1), make(chan string, 1)
+		go func() { changed <- tc.change() }()
+		<-reached
+		go func() {
+			got, err := tc.read()
+			if err != nil {
+				t.Error(err)
+			}
+			seen <- got
+		}()
+		select {
+		case got := <-seen:
+			t.Errorf("%s: seen before it is durable: %s", tc.name, got)
+		case <-time.After(100 * time.Millisecond):
+		}
+		release(nil)
+		if err := <-changed; err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if got := <-seen; got != tc.want {
+			t.Errorf("%s: got %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
 // TestRule19NotShownBeforeDurable: a commit that is in the database and not yet
 // published is not shown.
 func TestRule19NotShownBeforeDurable(t *testing.T) {

@@ -46,6 +46,7 @@ type hub struct {
 
 	mu        sync.Mutex
 	published int64 // ModSeq of the last commit that is on disk and distributed.
+	commit    int64 // Its number.
 	waiting   []chan struct{}
 	watches   map[*Watch]struct{}
 	arrays    map[int64]*array
@@ -59,34 +60,34 @@ func newHub(a *Account) *hub {
 	return &hub{a: a, watches: map[*Watch]struct{}{}, arrays: map[int64]*array{}}
 }
 
-// setPublished sets the ModSeq up to which all is on disk.
-func (h *hub) setPublished(modSeq int64) {
+// setPublished says that all up to row is on disk.
+func (h *hub) setPublished(row *accountRow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.advance(modSeq)
+	h.advance(row.ModSeq, row.Commit)
 }
 
-// advance sets published and wakes who waits for it. h.mu is held.
-func (h *hub) advance(modSeq int64) {
-	h.published = max(h.published, modSeq)
+// advance sets what is published and wakes who waits for it. h.mu is held.
+func (h *hub) advance(modSeq, commit int64) {
+	h.published, h.commit = max(h.published, modSeq), max(h.commit, commit)
 	for _, ch := range h.waiting {
 		close(ch)
 	}
 	h.waiting = nil
 }
 
-// isPublished says whether a commit with a ModSeq is on disk and distributed.
-func (h *hub) isPublished(modSeq int64) bool {
+// isPublished says whether a commit is on disk and distributed.
+func (h *hub) isPublished(commit int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.published >= modSeq
+	return h.commit >= commit
 }
 
-// waitPublished waits until a commit with a ModSeq is on disk and distributed.
-func (h *hub) waitPublished(ctx context.Context, modSeq int64) error {
+// waitPublished waits until a commit is on disk and distributed.
+func (h *hub) waitPublished(ctx context.Context, commit int64) error {
 	for {
 		h.mu.Lock()
-		if h.published >= modSeq {
+		if h.commit >= commit {
 			h.mu.Unlock()
 			return nil
 		}
@@ -106,13 +107,13 @@ func (h *hub) waitPublished(ctx context.Context, modSeq int64) error {
 }
 
 // publish distributes commits that are on disk, in their order.
-func (h *hub) publish(commits []*commit, modSeq int64) {
+func (h *hub) publish(commits []*commit, row *accountRow) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range commits {
 		h.distribute(c)
 	}
-	h.advance(modSeq)
+	h.advance(row.ModSeq, row.Commit)
 }
 
 // distribute gives one commit to arrays and sessions. h.mu is held.
@@ -269,5 +270,5 @@ func (h *hub) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	h.advance(h.published)
+	h.advance(0, 0)
 }

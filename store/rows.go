@@ -25,6 +25,10 @@ type accountRow struct {
 	// what changed since (RFC 7162, section 3).
 	ModSeq int64
 
+	// Commit numbers the commits, also those that no client can see. A snapshot is
+	// known by it (journal.md, rule 19).
+	Commit int64
+
 	// LastID is the highest id given to an Email or a Message, or one above it. Lowest
 	// is the lowest id that was given but not yet stored at the last commit: a file
 	// below it without a row can't be, so the next open need not look there.

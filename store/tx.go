@@ -117,7 +117,7 @@ func (tx *Tx) flush() error {
 	return tx.writeRow()
 }
 
-// writeRow writes the account's row.
+// writeRow writes the account's row, once in each transaction.
 func (tx *Tx) writeRow() error {
 	if tx.a.staged != nil {
 		tx.row.LastID, tx.row.Lowest = tx.a.idMarks()
@@ -125,6 +125,7 @@ func (tx *Tx) writeRow() error {
 		tx.row.LastID = tx.a.lastID.Load()
 		tx.row.Lowest = tx.row.LastID + 1
 	}
+	tx.row.Commit++
 	if err := tx.b.Update(&tx.row); err != nil {
 		return fmt.Errorf("writing account: %w", err)
 	}

@@ -349,7 +349,7 @@ func (w *writer) publish(tx *Tx) {
 		}
 	}
 	a.mu.Unlock()
-	a.hub.publish(tx.commits, tx.row.ModSeq)
+	a.hub.publish(tx.commits, &tx.row)
 	if tx.erases {
 		w.maintaining = true
 	}
