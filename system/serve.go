@@ -91,7 +91,7 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 		})
 	case config.ServiceIMAP, config.ServiceIMAPS:
 		return s.imap.Serve(ctx, b.ln, imapserver.Listener{
-			Name: b.Listener, TLS: s.loginTLS(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
+			Name: b.Listener, Hostname: b.Hostname.ASCII, TLS: s.loginTLS(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
 		})
 	case config.ServiceMetrics:
 		return s.metrics.Serve(ctx, b.ln)
