@@ -30,9 +30,10 @@ const (
 
 // ctlClient calls the server that uses a data directory.
 type ctlClient struct {
-	dir     string
-	version string // Of this program.
-	http    *http.Client
+	dir      string
+	version  string // Of this program.
+	protocol string // Version of it, ctlVersion.
+	http     *http.Client
 }
 
 // ctl returns a client for the server of the configuration.
@@ -49,7 +50,7 @@ func (inv *invocation) ctl() (*ctlClient, error) {
 }
 
 func newCtlClient(dir string, dial func(context.Context) (net.Conn, error)) *ctlClient {
-	return &ctlClient{dir, version(), &http.Client{Transport: &http.Transport{
+	return &ctlClient{dir, version(), ctlVersion, &http.Client{Transport: &http.Transport{
 		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives:     true, // A command has one call.
 		DisableCompression:    true,
@@ -88,7 +89,7 @@ func (c *ctlClient) open(ctx context.Context, name string, req any) (io.ReadClos
 	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ctl/"+ctlVersion+"/"+name, bytes.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ctl/"+c.protocol+"/"+name, bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}
