@@ -1,12 +1,14 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mjl-/mox/config"
@@ -46,6 +48,7 @@ type attempt struct {
 // rcpt is one recipient of an attempt.
 type rcpt struct {
 	*queue.Message
+	index   int // In the work.
 	path    smtp.Path
 	settled bool // No other host is asked in this attempt.
 	try     try
@@ -68,18 +71,19 @@ func (s *Sender) send(ctx context.Context, w *queue.Work, log *slog.Logger) []tr
 	a := &attempt{
 		sender: s, work: w, log: log, config: c, sources: chooseSources(c.Endpoints), identity: newIdentity(c, s.opts.Port), random: s.random(),
 	}
-	tries := make([]try, len(w.Messages))
 	for i := range w.Messages {
-		r := &rcpt{Message: &w.Messages[i]}
-		a.rcpts = append(a.rcpts, r)
+		a.rcpts = append(a.rcpts, &rcpt{Message: &w.Messages[i], index: i})
 	}
+	// As the sender had them.
+	slices.SortFunc(a.rcpts, func(x, y *rcpt) int { return cmp.Compare(x.ID, y.ID) })
 	a.run(ctx)
-	for i, r := range a.rcpts {
+	tries := make([]try, len(w.Messages))
+	for _, r := range a.rcpts {
 		if !r.settled && r.try.failure == nil {
 			r.try.failure = ours(errors.New("attempt ended without a result"))
 		}
-		tries[i] = r.try
-		tries[i].dialed = a.dialed
+		r.try.dialed = a.dialed
+		tries[r.index] = r.try
 	}
 	return tries
 }
@@ -183,13 +187,16 @@ func (a *attempt) try(ctx context.Context, t target) bool {
 }
 
 // pending returns the recipients for which another host may be asked.
-func (a *attempt) pending() (list []*rcpt) {
-	for _, r := range a.rcpts {
+func (a *attempt) pending() []*rcpt { return unsettled(a.rcpts) }
+
+// unsettled returns those of list that are not settled.
+func unsettled(list []*rcpt) (rest []*rcpt) {
+	for _, r := range list {
 		if !r.settled {
-			list = append(list, r)
+			rest = append(rest, r)
 		}
 	}
-	return list
+	return rest
 }
 
 // record notes what came of recipients at the place where the attempt is: a

@@ -30,6 +30,7 @@ import (
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 )
@@ -84,8 +85,7 @@ type Sender struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	handed     atomic.Int64  // Keys that wait for confirmation, about.
-	manyHanded chan struct{} // Has room for one: there are confirmMax.
+	handed atomic.Int64 // Keys that wait for confirmation, about.
 
 	mu   sync.Mutex
 	seed *rand.Rand
@@ -126,10 +126,7 @@ func New(opts Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{
-		opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m,
-		manyHanded: make(chan struct{}, 1), seed: rand.New(rand.NewChaCha8(seed)),
-	}, nil
+	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, seed: rand.New(rand.NewChaCha8(seed))}, nil
 }
 
 // random returns a source of random numbers for one goroutine.
@@ -144,11 +141,16 @@ func (s *Sender) random() *rand.Rand {
 // early, with an error, when the queue is closed.
 func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
 	hard, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	confirmable, finished := context.WithCancel(ctx)
-	var working, others sync.WaitGroup
-	others.Go(func() { s.confirm(confirmable) })
-	others.Go(func() { cancelAfter(ctx, hard, grace, cancel) })
-	closed := make(chan error, 1)
+	others := loop.New(context.WithoutCancel(ctx), func(p loop.Panic) {
+		s.log.ErrorContext(ctx, "panic", "task", p.Name, "panic", p.Value, "stack", string(p.Stack))
+		s.opts.Panicked()
+	})
+	confirming := confirmer{sender: s}
+	others.Every("confirming hand-overs", loop.Schedule{Interval: confirmTick}, confirming.tick)
+	others.Go("grace time", func(context.Context) { cancelAfter(ctx, hard, grace, cancel) })
+
+	closed := make(chan error, 1) // The first error of a worker.
+	var working sync.WaitGroup
 	for range s.opts.Workers {
 		working.Go(func() {
 			if err := s.worker(ctx, hard); err != nil {
@@ -160,14 +162,14 @@ func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
 		})
 	}
 	working.Wait()
-	finished()
 	cancel(nil)
-	others.Wait()
+	others.Stop()
+	err := others.Wait(context.WithoutCancel(ctx))
 	select {
-	case err := <-closed:
-		return err
+	case closedErr := <-closed:
+		return closedErr
 	default:
-		return nil
+		return err
 	}
 }
 

@@ -145,8 +145,8 @@ func (a *attempt) conversationFailure(ctx context.Context, t target, err error) 
 
 // greet begins a conversation on conn.
 func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.Addr, policy tlsPolicy) (*conversation, error) {
-	c := &conversation{target: t}
-	c.ctx, c.cancel = context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
+	c := &conversation{target: t, ctx: ctx, cancel: cancel}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
 	opts := smtpclient.Options{
 		Hello: a.config.Hostname.ASCII, TLS: policy.mode, TLSConfig: policy.config, Observe: a.sender.metrics.command,
@@ -161,8 +161,8 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 		}
 	}
 	var err error
-	if c.Client, err = smtpclient.New(c.ctx, conn, opts); err != nil {
-		c.cancel()
+	if c.Client, err = smtpclient.New(ctx, conn, opts); err != nil {
+		cancel()
 		return nil, err
 	}
 	if c.TLS() != nil {

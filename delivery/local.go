@@ -15,9 +15,11 @@ const (
 	handoverTimeout = 5 * time.Minute
 
 	// confirmInterval is the time between confirmations of keys, and confirmMax how
-	// many of them are confirmed at a time: when so many wait it is done at once. A
-	// key costs little, and each confirmation a commit of each account.
+	// many of them are confirmed at a time: with so many it is done at once, that is
+	// within confirmTick. A key costs little, and each confirmation a commit of each
+	// account.
 	confirmInterval = time.Minute
+	confirmTick     = 5 * time.Second
 	confirmMax      = 500
 
 	// confirmTimeout bounds one confirmation.
@@ -76,21 +78,21 @@ func handoverFailure(ctx context.Context, err error) *failure {
 	return ours(err)
 }
 
-// confirm makes accounts forget keys of messages that are retired, until ctx is
-// done.
-func (s *Sender) confirm(ctx context.Context) {
-	ticker := time.NewTicker(confirmInterval)
-	defer ticker.Stop()
-	for {
-		if err := s.confirmAll(ctx); err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "confirming hand-overs", "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		case <-s.manyHanded:
-		}
+// confirmer makes accounts forget keys of messages that are retired.
+type confirmer struct {
+	sender *Sender
+	last   time.Time
+}
+
+// tick confirms keys if it is time.
+func (c *confirmer) tick(ctx context.Context) {
+	s, now := c.sender, time.Now()
+	if s.handed.Load() < confirmMax && now.Sub(c.last) < confirmInterval {
+		return
+	}
+	c.last = now
+	if err := s.confirmAll(ctx); err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "confirming hand-overs", "err", err)
 	}
 }
 
@@ -114,16 +116,5 @@ func (s *Sender) confirmAll(ctx context.Context) error {
 		if len(keys) < confirmMax {
 			return nil
 		}
-	}
-}
-
-// countHanded counts keys that wait for their confirmation.
-func (s *Sender) countHanded(n int) {
-	if n == 0 || s.handed.Add(int64(n)) < confirmMax {
-		return
-	}
-	select {
-	case s.manyHanded <- struct{}{}:
-	default:
 	}
 }

@@ -81,7 +81,7 @@ func (s *Sender) composeNotice(m *queue.Message, v verdict, head []byte) (*dsn.M
 		To:           to,
 		MessageID:    s.token() + "@" + hostname.ASCII,
 		References:   m.MessageID,
-		Subject:      noticeSubject(v.notice),
+		Subject:      noticeSubject(v.notice, m.Subject),
 		Date:         r.Start.Add(r.Took),
 		Text:         noticeText(m, v),
 		ReportingMTA: hostname,
@@ -111,11 +111,18 @@ func statusFor(v verdict) string {
 	return v.failure.enhanced
 }
 
-func noticeSubject(a dsn.Action) string {
-	if a == dsn.Delayed {
+// noticeSubject returns the subject of a notification about a message with the
+// subject of, as it is in lists.
+func noticeSubject(a dsn.Action, of string) string {
+	switch {
+	case a == dsn.Delayed && of == "":
 		return "Your message is delayed"
+	case a == dsn.Delayed:
+		return "Delayed: " + of
+	case of == "":
+		return "Your message could not be delivered"
 	}
-	return "Your message could not be delivered"
+	return "Not delivered: " + of
 }
 
 // noticeText returns what a notification says to people.
@@ -156,7 +163,7 @@ func noticeText(m *queue.Message, v verdict) string {
 // delayedText tells what happens next.
 func delayedText(v verdict) string {
 	var b strings.Builder
-	b.WriteString("You need not send it again. The next attempts are planned for these times, more or\nless:\n\n")
+	b.WriteString("You need not send it again. The next attempts are planned for about these times:\n\n")
 	final := false
 	for _, at := range v.upcoming {
 		fmt.Fprintf(&b, "    %s\n", message.FormatDate(at))

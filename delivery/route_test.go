@@ -180,3 +180,23 @@ func mustDomain(t *testing.T, s string) dns.Domain {
 	}
 	return d
 }
+
+// FuzzParseHost checks that a name that was parsed is one that a resolver and a
+// TLS connection can be given, and is parsed as itself.
+func FuzzParseHost(f *testing.F) {
+	for _, s := range []string{"mx.example.org.", "A_b.Example.", "xn--bcher-kva.example.", "b\u00fccher.example.", ".", "_", "a..b.", "192.0.2.1.", "a\\046b.example."} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseHost(s)
+		if err != nil {
+			return
+		}
+		if strings.Trim(d.ASCII, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || dns.CheckName(d.Absolute()) != nil {
+			t.Fatalf("%q became %q", s, d.ASCII)
+		}
+		if again, err := parseHost(d.Absolute()); err != nil || again != d {
+			t.Fatalf("%q became %q, and that %q, %v", s, d.ASCII, again.ASCII, err)
+		}
+	})
+}

@@ -23,8 +23,8 @@ const (
 )
 
 // converse sends to recipients in as many transactions as it takes. It returns
-// those that had no turn, as the host takes no more in this conversation and did
-// nothing wrong.
+// those for another conversation with the host: it took a message, and takes no
+// more in this one.
 func (a *attempt) converse(c *conversation, todo []*rcpt) []*rcpt {
 	ext := c.Extensions()
 	for n := int64(0); len(todo) > 0; n++ {
@@ -34,10 +34,14 @@ func (a *attempt) converse(c *conversation, todo []*rcpt) []*rcpt {
 		batch, rest := nextBatch(todo, ext.RcptMax)
 		again, err := a.transact(c, batch)
 		todo = slices.Concat(again, rest)
-		if err != nil && c.Broken() {
-			a.record(todo, a.conversationFailure(c.ctx, c.target, err))
-			return nil
+		if err == nil || !c.Broken() {
+			continue
 		}
+		if n > 0 && c.ctx.Err() == nil {
+			return slices.Concat(unsettled(batch), rest)
+		}
+		a.record(todo, a.conversationFailure(c.ctx, c.target, err))
+		return nil
 	}
 	return nil
 }

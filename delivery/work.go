@@ -110,16 +110,16 @@ func (d *delivery) finish(ctx context.Context, reports []queue.Report) {
 	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
 	defer cancel()
 	d.finished = true
-	handed := 0
+	var handed int64
 	for _, r := range reports {
-		handed += len(r.Handed)
+		handed += int64(len(r.Handed))
 	}
 	if err := d.sender.opts.Queue.Finish(ctx, d.work, reports); err != nil {
 		// The lease ends by itself, or with the process, and there is another attempt.
 		d.log.ErrorContext(ctx, "recording delivery", "err", err)
 		return
 	}
-	d.sender.countHanded(handed)
+	d.sender.handed.Add(handed)
 }
 
 // putBack makes all messages wait for another attempt, after a panic.
