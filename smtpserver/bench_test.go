@@ -6,6 +6,8 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -39,6 +41,45 @@ func BenchmarkDelivery(b *testing.B) {
 				c.want("250 ")
 			}
 			c.conn.Close()
+			stop()
+			e.close()
+		})
+	}
+}
+
+// BenchmarkSubmission is as BenchmarkDelivery, for messages of a user to somebody
+// elsewhere: they go into the queue. With several connections they share commits.
+func BenchmarkSubmission(b *testing.B) {
+	message := "From: alice@example.org\r\nTo: x@b.example\r\nSubject: bench\r\n\r\n"
+	message += strings.Repeat(strings.Repeat("x", 76)+"\r\n", (10240-len(message))/78)
+	for _, connections := range []int{1, 10} {
+		b.Run(fmt.Sprintf("connections=%d", connections), func(b *testing.B) {
+			e := newEnv(b, settings{submission: true, plainLogin: true, localserve: true, exempt: true})
+			dial, stop := listen(b, e)
+			var clients []*client
+			for range connections {
+				c := newClient(b, dial())
+				c.want("220 ")
+				c.login("alice")
+				clients = append(clients, c)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var sending sync.WaitGroup
+			for _, c := range clients {
+				sending.Go(func() {
+					for left.Add(-1) >= 0 {
+						c.submit("alice@example.org", "x@b.example", message)
+					}
+				})
+			}
+			sending.Wait()
+			b.StopTimer()
+			for _, c := range clients {
+				c.conn.Close()
+			}
 			stop()
 			e.close()
 		})

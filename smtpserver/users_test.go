@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"crypto/rand"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -71,7 +72,7 @@ func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users
 		e.t.Fatal(err)
 	}
 	u.queue, err = queue.Open(e.t.Context(), queue.Options{
-		Dir: filepath.Join(e.dir, "queue"), Log: log, Rand: &counting{}, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
+		Dir: filepath.Join(e.dir, "queue"), Log: log, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
 	})
 	if err != nil {
 		e.t.Fatal(err)
@@ -86,17 +87,6 @@ func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users
 		e.t.Fatal(err)
 	}
 	return u
-}
-
-// counting is random bytes that differ.
-type counting struct{ n byte }
-
-func (c *counting) Read(p []byte) (int, error) {
-	c.n++
-	for i := range p {
-		p[i] = c.n
-	}
-	return len(p), nil
 }
 
 func (u *users) close() {
