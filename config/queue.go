@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/mjl-/mox/dns"
 )
 
 // Queue says how often sending mail is tried, and how much of it at a time.
@@ -89,11 +87,4 @@ func (c *checker) queue() {
 			c.bad(StaticName, "Queue."+path, "need 1 to %d", deliveriesMax)
 		}
 	}
-}
-
-// TakesMail tells whether a domain, as the queue has it, is one that mail is
-// taken for here: one with accounts, or one of our hostnames.
-func (c *Config) TakesMail(domain string) bool {
-	d, err := dns.ParseDomain(domain)
-	return err == nil && (c.IsLocal(d) || c.hostnames[d])
 }

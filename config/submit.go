@@ -42,6 +42,7 @@ type SubmitClient struct {
 	Submit Submit // As read.
 
 	Hello              dns.Domain // LocalHostname.
+	Host               string     // A-labels, or an IP address without brackets.
 	Port               uint16
 	Mechanisms         []string           // To be used, best first.
 	Key                ed25519.PrivateKey // Nil if there is none.
@@ -88,9 +89,11 @@ func (c *submitChecker) host() {
 	if c.is(SubmitName, "LocalHostname", err) {
 		c.s.Hello = hello
 	}
+	c.s.Host = s.Host
 	if _, err := netip.ParseAddr(s.Host); err != nil {
-		_, err := dns.ParseConfigDomain(s.Host)
+		host, err := dns.ParseConfigDomain(s.Host)
 		c.is(SubmitName, "Host", err)
+		c.s.Host = host.ASCII
 	}
 	if s.TLS && s.STARTTLS {
 		c.wrong("STARTTLS", "only one of TLS and STARTTLS can be set")

@@ -113,6 +113,7 @@ func TestSubmitClient(t *testing.T) {
 		{"plain text", strings.Replace(testSubmit, "TLS: true\n", "", 1), 25, "SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5"},
 		{"another port", testSubmit + "Port: 1465\nAuthMethod: CRAM-MD5\n", 1465, "CRAM-MD5"},
 		{"a key", keyless + "ClientAuthEd25519PrivateKey: " + testSeed + "\n", 465, "EXTERNAL"},
+		{"a name in Unicode", strings.Replace(testSubmit, "mail.example.org", "möwe.example", 1) + "AuthMethod: PLAIN\n", 465, "PLAIN"},
 	} {
 		s, err := LoadSubmit([]byte(tc.text))
 		if err != nil {
@@ -121,6 +122,9 @@ func TestSubmitClient(t *testing.T) {
 		}
 		if s.Port != tc.port || strings.Join(s.Mechanisms, " ") != tc.mechanisms || s.Hello.ASCII != "host.example.org" || s.From.String() != "user@example.org" {
 			t.Errorf("%s: got %+v", tc.name, s)
+		}
+		if host := s.Host; host != "mail.example.org" && host != "xn--mwe-sna.example" {
+			t.Errorf("%s: got host %q", tc.name, host)
 		}
 		if seed := []byte("\x00\x01\x02\x03"); tc.mechanisms == "EXTERNAL" && !bytes.HasPrefix(s.Key.Seed(), seed) {
 			t.Errorf("%s: got key %x", tc.name, s.Key.Seed())

@@ -52,7 +52,7 @@ func (s *System) openQueue(ctx context.Context) error {
 // isLocal tells whether mail for a domain stays here. A server for trying things
 // out sends nothing to others.
 func (s *System) isLocal(domain string) bool {
-	return s.opts.Local != nil || s.current().TakesMail(domain)
+	return s.opts.Local != nil || s.current().DeliversHere(domain)
 }
 
 // purgeQueue removes what was kept of retired messages for long enough.

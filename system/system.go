@@ -335,6 +335,7 @@ func (s *System) makeMail(context.Context) error {
 	}
 	submitted := submit.Options{
 		Config: s.current, Accounts: s.accounts, Queue: s.queue, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, Rand: s.opts.Rand,
+		Pedantic: s.opts.Pedantic || s.current().Static.Pedantic,
 	}
 	if s.opts.Local != nil {
 		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
