@@ -42,6 +42,16 @@ func runDescribeDomains(_ context.Context, inv *invocation) error {
 	return inv.describe(config.DescribeDynamic)
 }
 
+const describeSendmailHelp = `Print an example of moxsubmit.conf with the documentation of each setting.
+
+It is the configuration of the sendmail command. Settings marked as optional can be
+left out.
+`
+
+func runDescribeSendmail(_ context.Context, inv *invocation) error {
+	return inv.describe(config.DescribeSubmit)
+}
+
 func (inv *invocation) describe(text func() ([]byte, error)) error {
 	if err := inv.parse(inv.flagSet(), 0); err != nil {
 		return err

@@ -42,6 +42,8 @@ var commands = []command{
 	{"config test", "", configTestHelp, runConfigTest},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},
+	{"config describe-sendmail", "", describeSendmailHelp, runDescribeSendmail},
+	{"sendmail", "[-t] [-i] [-F name] [-f address] [-v] [-C file] [address ...]", sendmailHelp, runSendmail},
 	{"cid", "id", cidHelp, runCID},
 	{"version", "", versionHelp, runVersion},
 }
@@ -74,6 +76,8 @@ type invocation struct {
 	loglevel string
 	pedantic bool
 	profiles profiles
+
+	sendmail sendmailEnv
 }
 
 // usageError is a mistake in the arguments, empty for "none of the above".
@@ -85,8 +89,13 @@ func (e *usageError) Error() string { return e.text }
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // A second signal ends the process at once.
-	inv := &invocation{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
-	os.Exit(inv.main(ctx, os.Args[1:], os.Getenv))
+	inv := &invocation{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, sendmail: sendmailEnv{setgid: isSetgid()}}
+	args, err := commandArgs(os.Args, inv.sendmail.setgid)
+	if err != nil {
+		inv.errorf("%v", err)
+		os.Exit(exitError)
+	}
+	os.Exit(inv.main(ctx, args, os.Getenv))
 }
 
 // main runs the program with its arguments and returns its exit code.

@@ -183,6 +183,7 @@ func startGoSMTP(t *testing.T, b *backend, immediate bool) func() net.Conn {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
+		_ = ln.Close() // If it wasn't served yet.
 		<-served
 	})
 	return func() net.Conn {

@@ -1,0 +1,718 @@
+package main
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	gosasl "github.com/emersion/go-sasl"
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/sasl"
+)
+
+func TestParseSendmail(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		args string // "''" is an empty one.
+		want sendmailFlags
+		err  string
+	}{
+		{"a recipient", "a@x.org", sendmailFlags{to: []string{"a@x.org"}}, ""},
+		{"several", "a@x.org b@x.org root", sendmailFlags{to: []string{"a@x.org", "b@x.org", "root"}}, ""},
+		{"from the header", "-t", sendmailFlags{fromHeader: true}, ""},
+		{"both", "-t a@x.org", sendmailFlags{fromHeader: true, to: []string{"a@x.org"}}, ""},
+		{"as cron does", "-FCronDaemon -i -odi -oem -oi -t -f root", sendmailFlags{fromHeader: true, dots: true, name: "CronDaemon"}, ""},
+		{"flags in one", "-tiv", sendmailFlags{fromHeader: true, dots: true, verbose: true}, ""},
+		{"a value behind flags in one", "-tiFName", sendmailFlags{fromHeader: true, dots: true, name: "Name"}, ""},
+		{"-oi", "-oi a", sendmailFlags{dots: true, to: []string{"a"}}, ""},
+		{"-o i", "-o i a", sendmailFlags{dots: true, to: []string{"a"}}, ""},
+		{"values that are no recipients", "-f b@x.org -r c@x.org -O x=y -B 8BITMIME -N never -X log a", sendmailFlags{to: []string{"a"}}, ""},
+		{"the null sender", "-f '' a", sendmailFlags{nullSender: true, to: []string{"a"}}, ""},
+		{"the null sender in brackets", "-r<> a", sendmailFlags{nullSender: true, to: []string{"a"}}, ""},
+		{"flags behind recipients", "a -i", sendmailFlags{dots: true, to: []string{"a"}}, ""},
+		{"the end of flags", "-i -- -t", sendmailFlags{dots: true, to: []string{"-t"}}, ""},
+		{"a configuration", "-C x.conf a", sendmailFlags{config: "x.conf", to: []string{"a"}}, ""},
+		{"flags nobody knows", "-zZG a", sendmailFlags{to: []string{"a"}}, ""},
+		{"debugging", "-d0-99.1 a", sendmailFlags{to: []string{"a"}}, ""},
+		{"-bm", "-bm a", sendmailFlags{to: []string{"a"}}, ""},
+		{"the queue", "-q30m", sendmailFlags{nothing: true}, ""},
+		{"the queue, listed", "-bp", sendmailFlags{other: true}, ""},
+		{"aliases", "-I", sendmailFlags{nothing: true}, ""},
+
+		{"nothing", "", sendmailFlags{}, "no recipients, and no -t"},
+		{"flags only", "-i", sendmailFlags{}, "no recipients, and no -t"},
+		{"SMTP on standard input", "-bs", sendmailFlags{}, "-bs is not possible: this program only submits messages"},
+		{"a daemon", "-bd -q1h", sendmailFlags{}, "-bd is not possible: this program only submits messages"},
+		{"no value", "a -f", sendmailFlags{}, "-f needs a value"},
+	} {
+		args := strings.Fields(tc.args)
+		for i, arg := range args {
+			args[i] = strings.ReplaceAll(arg, "''", "")
+		}
+		got, err := parseSendmail(args)
+		if text := fmt.Sprint(err); !reflect.DeepEqual(got, tc.want) || (err != nil) != (tc.err != "") || err != nil && text != tc.err {
+			t.Errorf("%s: got %+v, %v, want %+v, %s", tc.name, got, err, tc.want, tc.err)
+		}
+		if _, ok := errors.AsType[*usageError](err); err != nil && !ok {
+			t.Errorf("%s: got %T", tc.name, err)
+		}
+	}
+}
+
+func TestCommandArgs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, argv string
+		setgid     bool
+		want       string
+		refused    bool
+	}{
+		{"as mox", "mox version", false, "version", false},
+		{"as mox with a path", "/usr/bin/mox sendmail x", false, "sendmail x", false},
+		{"as sendmail", "sendmail -t", false, "sendmail -t", false},
+		{"as sendmail with a path", "/usr/sbin/sendmail serve", false, "sendmail serve", false},
+		{"as sendmail with another group", "/usr/sbin/sendmail -config x", true, "sendmail -config x", false},
+		{"as mox with another group, sendmail", "mox sendmail -t", true, "sendmail -t", false},
+		{"as mox with another group", "mox config test", true, "", true},
+		{"as mox with another group and flags", "mox -cpuprof x sendmail", true, "", true},
+		{"as mox with another group and nothing", "mox", true, "", true},
+	} {
+		args, err := commandArgs(strings.Fields(tc.argv), tc.setgid)
+		if strings.Join(args, " ") != tc.want || errors.Is(err, errSetgid) != tc.refused {
+			t.Errorf("%s: got %q, %v", tc.name, args, err)
+		}
+	}
+	if args, err := commandArgs(nil, false); len(args) > 0 || err != nil {
+		t.Errorf("no arguments at all: got %q, %v", args, err)
+	}
+}
+
+func TestReadSendmail(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 5000)
+	for _, tc := range []struct {
+		name, in string
+		dots     bool
+		want     string
+	}{
+		{"to the end", "a\nb\n", false, "a\nb\n"},
+		{"to a dot", "a\n.\nb\n", false, "a\n"},
+		{"to a dot with CRLF", "a\r\n.\r\nb\r\n", false, "a\r\n"},
+		{"to a dot at the end", "a\n.", false, "a\n"},
+		{"a dot first", ".\na\n", false, ""},
+		{"dots that are none", "..\n. \n.a\n", false, "..\n. \n.a\n"},
+		{"beyond a dot", "a\n.\nb\n.", true, "a\n.\nb\n."},
+		{"long lines", long + "\n.\nx", false, long + "\n"},
+		{"a dot at the end of a long line", long + ".\n", false, long + ".\n"},
+		{"nothing", "", false, ""},
+	} {
+		for name, r := range map[string]io.Reader{"at once": strings.NewReader(tc.in), "by the byte": iotest.OneByteReader(strings.NewReader(tc.in))} {
+			if got, err := readSendmail(r, tc.dots); err != nil || string(got) != tc.want {
+				t.Errorf("%s, %s: got %q, %v", tc.name, name, got, err)
+			}
+		}
+	}
+	if _, err := readSendmail(iotest.ErrReader(errors.New("broken")), false); err == nil {
+		t.Error("no error for a reader that is broken")
+	}
+	if _, err := readSendmail(&io.LimitedReader{R: endless{}, N: sendmailSizeMax + 1}, true); !errors.Is(err, errSendmailSize) {
+		t.Errorf("a message that is too large: got %v", err)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// submitServer is another implementation's server for submission.
+type submitServer struct {
+	t    *testing.T
+	cert tls.Certificate
+	port int
+
+	mu       sync.Mutex
+	messages []submitted
+	logins   []string // Mechanisms, with how the client showed who it is.
+}
+
+// submitted is a message that the server has taken.
+type submitted struct {
+	from, text string
+	to         []string
+	requireTLS bool
+}
+
+// newSubmitServer starts a server. It takes five recipients at a time.
+func newSubmitServer(t *testing.T, immediate bool) *submitServer {
+	t.Helper()
+	b := &submitServer{t: t, cert: submitCertificate(t)}
+	s := gosmtp.NewServer(b)
+	s.Domain = "mail.example.org"
+	s.AllowInsecureAuth = true
+	s.EnableREQUIRETLS = true
+	s.MaxRecipients = 5
+	s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{b.cert}, ClientAuth: tls.RequestClientCert}
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.port = ln.Addr().(*net.TCPAddr).Port
+	if immediate {
+		ln = tls.NewListener(ln, s.TLSConfig)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ln) }()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = ln.Close() // If it wasn't served yet.
+		<-served
+	})
+	return b
+}
+
+func submitCertificate(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// login notes a login.
+func (b *submitServer) login(how string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.logins = append(b.logins, how)
+}
+
+// take returns what was taken since the last call.
+func (b *submitServer) take() (messages []submitted, logins []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	messages, logins = b.messages, b.logins
+	b.messages, b.logins = nil, nil
+	return messages, logins
+}
+
+func (b *submitServer) NewSession(c *gosmtp.Conn) (gosmtp.Session, error) {
+	return &submitSession{server: b, conn: c}, nil
+}
+
+type submitSession struct {
+	server  *submitServer
+	conn    *gosmtp.Conn
+	message submitted
+}
+
+func (s *submitSession) Reset()        { s.message = submitted{} }
+func (s *submitSession) Logout() error { return nil }
+
+func (s *submitSession) Mail(from string, opts *gosmtp.MailOptions) error {
+	s.message = submitted{from: from, requireTLS: opts.RequireTLS}
+	return nil
+}
+
+func (s *submitSession) Rcpt(to string, _ *gosmtp.RcptOptions) error {
+	if strings.HasPrefix(to, "nobody@") {
+		return &gosmtp.SMTPError{Code: 550, EnhancedCode: gosmtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
+	}
+	s.message.to = append(s.message.to, to)
+	return nil
+}
+
+func (s *submitSession) Data(r io.Reader) error {
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if bytes.Contains(text, []byte("spam")) {
+		return &gosmtp.SMTPError{Code: 554, EnhancedCode: gosmtp.EnhancedCode{5, 7, 1}, Message: "spam"}
+	}
+	s.message.text = string(text)
+	s.server.mu.Lock()
+	defer s.server.mu.Unlock()
+	s.server.messages = append(s.server.messages, s.message)
+	return nil
+}
+
+func (s *submitSession) AuthMechanisms() []string {
+	if _, ok := s.conn.TLSConnectionState(); ok {
+		return []string{sasl.Plain, sasl.SCRAM256Plus, sasl.External}
+	}
+	return []string{sasl.Plain, sasl.SCRAM256}
+}
+
+func (s *submitSession) Auth(mech string) (gosasl.Server, error) {
+	cs, isTLS := s.conn.TLSConnectionState()
+	switch mech {
+	case sasl.Plain:
+		return gosasl.NewPlainServer(func(_, username, password string) error {
+			if username != "user@example.org" || password != "secret" {
+				return errors.New("no")
+			}
+			s.server.login(mech)
+			return nil
+		}), nil
+	case sasl.External:
+		return gosasl.NewExternalServer(func(string) error {
+			key, err := x509.MarshalPKIXPublicKey(cs.PeerCertificates[0].PublicKey)
+			s.server.login(mech + " " + base64.StdEncoding.EncodeToString(key))
+			return err
+		}), nil
+	}
+	salt := []byte("salt")
+	keys, err := sasl.DeriveSCRAM(crypto.SHA256, "secret", salt, 4096)
+	scram := &sasl.SCRAMServer{Hash: crypto.SHA256, Plus: mech == sasl.SCRAM256Plus, Rand: rand.Reader, Lookup: func(string) (sasl.SCRAMUser, error) {
+		return sasl.SCRAMUser{Salt: salt, Iterations: 4096, Keys: []sasl.SCRAMKeys{keys}}, err
+	}}
+	if isTLS {
+		scram.Channel, scram.PlusOffered = &sasl.Channel{State: &cs, Certificate: s.server.cert.Leaf}, true
+	}
+	return &submitSCRAM{SCRAMServer: scram, done: func() { s.server.login(mech) }}, nil
+}
+
+// submitSCRAM sends the server's proof as a challenge.
+type submitSCRAM struct {
+	*sasl.SCRAMServer
+	over bool
+	done func()
+}
+
+func (s *submitSCRAM) Next(resp []byte) ([]byte, bool, error) {
+	if s.over {
+		s.done()
+		return nil, true, nil
+	}
+	challenge, done, err := s.SCRAMServer.Next(resp)
+	s.over = done
+	return challenge, false, err
+}
+
+// sender is a host that has sendmail.
+type sender struct {
+	t    *testing.T
+	home string
+	env  sendmailEnv
+}
+
+// newSender returns one that submits to b as settings say.
+func newSender(t *testing.T, b *submitServer, change func(*config.Submit)) *sender {
+	t.Helper()
+	s := config.Submit{
+		LocalHostname: "host.example.org", Host: "127.0.0.1", Port: int64(b.port), TLS: true,
+		Username: "user@example.org", Password: "secret", From: "user@example.org", DefaultDestination: "admin@example.org",
+	}
+	change(&s)
+	text, err := config.FormatSubmit(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	roots := x509.NewCertPool()
+	roots.AddCert(b.cert.Leaf)
+	h := &sender{t: t, home: filepath.Join(dir, "home"), env: sendmailEnv{config: filepath.Join(dir, "submit.conf"), home: filepath.Join(dir, "home"), roots: roots}}
+	if err := errors.Join(os.WriteFile(h.env.config, text, 0o600), os.Mkdir(h.home, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func (h *sender) run(text string, args ...string) (code int, stdout, stderr string) {
+	h.t.Helper()
+	var out, errs bytes.Buffer
+	inv := &invocation{stdin: strings.NewReader(text), stdout: &out, stderr: &errs, sendmail: h.env}
+	code = inv.main(h.t.Context(), append([]string{"sendmail"}, args...), func(string) string { return "" })
+	return code, out.String(), errs.String()
+}
+
+// sent checks that a message is sent without a word.
+func (h *sender) sent(text string, args ...string) {
+	h.t.Helper()
+	if code, stdout, stderr := h.run(text, args...); code != 0 || stdout != "" || stderr != "" {
+		h.t.Errorf("sendmail %q: got %d, stdout %q, stderr %q", args, code, stdout, stderr)
+	}
+	if failed := h.failed(); len(failed) > 0 {
+		h.t.Errorf("sendmail %q: kept %q", args, failed)
+	}
+}
+
+// notSent checks that a message fails for a reason and is kept, and returns what
+// was kept.
+func (h *sender) notSent(reason, text string, args ...string) string {
+	h.t.Helper()
+	code, stdout, stderr := h.run(text, args...)
+	failed := h.failed()
+	if code != 1 || stdout != "" || !strings.Contains(stderr, reason) || len(failed) != 1 || !strings.Contains(stderr, "is kept in "+h.home) {
+		h.t.Errorf("sendmail %q: got %d, stdout %q, stderr %q, kept %q, want %q", args, code, stdout, stderr, failed, reason)
+		return ""
+	}
+	return failed[0]
+}
+
+// failed returns the messages that were kept, and removes them.
+func (h *sender) failed() (texts []string) {
+	h.t.Helper()
+	dir := filepath.Join(h.home, "moxsubmit.failures")
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, path := range append([]string{dir}, names(dir, files)...) {
+		info, err := os.Stat(path)
+		if err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+			h.t.Errorf("others can read %s: %v, %v", path, info.Mode(), err)
+		}
+	}
+	for _, path := range names(dir, files) {
+		text, err := os.ReadFile(path)
+		if err := errors.Join(err, os.Remove(path)); err != nil {
+			h.t.Fatal(err)
+		}
+		texts = append(texts, string(text))
+	}
+	return texts
+}
+
+func names(dir string, files []os.DirEntry) (paths []string) {
+	for _, f := range files {
+		paths = append(paths, filepath.Join(dir, f.Name()))
+	}
+	return paths
+}
+
+// TestSendmailLogins submits in all ways to connect and log in.
+func TestSendmailLogins(t *testing.T) {
+	t.Parallel()
+	seed := bytes.Repeat([]byte{7}, ed25519.SeedSize)
+	public, err := x509.MarshalPKIXPublicKey(ed25519.NewKeyFromSeed(seed).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := "EXTERNAL " + base64.StdEncoding.EncodeToString(public)
+	pemFile := filepath.Join(t.TempDir(), "cert.pem")
+	writeSubmitPEM(t, pemFile, seed)
+	for _, tc := range []struct {
+		name      string
+		immediate bool
+		change    func(*config.Submit)
+		want      string
+	}{
+		{"TLS", true, func(*config.Submit) {}, "SCRAM-SHA-256-PLUS"},
+		{"STARTTLS", false, func(s *config.Submit) { s.TLS, s.STARTTLS = false, true }, "SCRAM-SHA-256-PLUS"},
+		{"plain text", false, func(s *config.Submit) { s.TLS = false }, "SCRAM-SHA-256"},
+		{"a password in plain text", false, func(s *config.Submit) { s.TLS, s.AuthMethod = false, "PLAIN" }, "PLAIN"},
+		{"PLAIN", true, func(s *config.Submit) { s.AuthMethod = "PLAIN" }, "PLAIN"},
+		{"a key", true, func(s *config.Submit) {
+			s.Password, s.ClientAuthEd25519PrivateKey = "", base64.RawURLEncoding.EncodeToString(seed)
+		}, shown},
+		{"a certificate", true, func(s *config.Submit) { s.Password, s.ClientAuthCertPrivateKeyPEMFile = "", pemFile }, shown},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			b := newSubmitServer(t, tc.immediate)
+			h := newSender(t, b, tc.change)
+			h.sent("Subject: x\n\nhi\n", "a@example.org")
+			messages, logins := b.take()
+			if len(messages) != 1 || !slices.Equal(logins, []string{tc.want}) {
+				t.Errorf("got %+v, login %q, want %q", messages, logins, tc.want)
+			}
+		})
+	}
+}
+
+// writeSubmitPEM writes a certificate with its key.
+func writeSubmitPEM(t *testing.T, path string, seed []byte) {
+	t.Helper()
+	key := ed25519.NewKeyFromSeed(seed)
+	cert, err := composeCertificate(key, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})...)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSendmailRecipients shows who gets what.
+func TestSendmailRecipients(t *testing.T) {
+	t.Parallel()
+	b := newSubmitServer(t, true)
+	h := newSender(t, b, func(*config.Submit) {})
+	for _, tc := range []struct {
+		name, text string
+		args       []string
+		from       string
+		to         string
+	}{
+		{"one", "Subject: x\n\nhi\n", []string{"a@example.org"}, "user@example.org", "a@example.org"},
+		{"several, one of them twice", "\nhi\n", []string{"a@example.org", "b@example.org", "a@example.org"}, "user@example.org", "a@example.org b@example.org"},
+		{"a list", "\nhi\n", []string{"Anna <a@example.org>, b@example.org"}, "user@example.org", "a@example.org b@example.org"},
+		{"a local user", "\nhi\n", []string{"root"}, "user@example.org", "admin@example.org"},
+		{"from the header", "To: a@example.org, root\nCc: Group: b@example.org;\nBcc: c@example.org\n\nhi\n", []string{"-t"}, "user@example.org", "a@example.org admin@example.org b@example.org c@example.org"},
+		{"from both", "To: a@example.org\n\nhi\n", []string{"-t", "b@example.org"}, "user@example.org", "b@example.org a@example.org"},
+		{"sent again", "Resent-To: b@example.org\nTo: a@example.org\n\nhi\n", []string{"-t"}, "user@example.org", "b@example.org"},
+		{"without a sender", "\nhi\n", []string{"-f", "", "a@example.org"}, "", "a@example.org"},
+		{"a sender that is not ours", "\nhi\n", []string{"-f", "root@host", "a@example.org"}, "user@example.org", "a@example.org"},
+	} {
+		h.sent(tc.text, tc.args...)
+		messages, _ := b.take()
+		if len(messages) != 1 || messages[0].from != tc.from || strings.Join(messages[0].to, " ") != tc.to {
+			t.Errorf("%s: got %+v", tc.name, messages)
+		}
+	}
+
+	var many []string
+	for i := range 12 {
+		many = append(many, fmt.Sprintf("r%d@example.org", i))
+	}
+	h.sent("\nhi\n", many...)
+	messages, _ := b.take()
+	var to []string
+	for _, m := range messages {
+		to = append(to, m.to...)
+		if m.text != messages[0].text {
+			t.Errorf("got another text for %q", m.to)
+		}
+	}
+	if len(messages) != 3 || !slices.Equal(to, many) {
+		t.Errorf("many recipients: got %d messages to %q", len(messages), to)
+	}
+}
+
+// TestSendmailFailures shows what is kept of messages that can't be sent.
+func TestSendmailFailures(t *testing.T) {
+	t.Parallel()
+	b := newSubmitServer(t, true)
+	h := newSender(t, b, func(*config.Submit) {})
+
+	// One of three.
+	kept := h.notSent("nobody@example.org: RCPT: 550 5.1.1 no such user", "Subject: x\n\nhi\n", "a@example.org", "nobody@example.org", "b@example.org")
+	if messages, _ := b.take(); len(messages) != 1 || len(messages[0].to) != 2 {
+		t.Errorf("got %+v", messages)
+	}
+	head, rest, _ := strings.Cut(kept, "From: <user@example.org>\n")
+	if why := message.NewHeader([]byte(kept)).Get("X-Moxsubmit-Error"); !strings.Contains(why, "550 5.1.1 no such user") || !strings.HasSuffix(head, "X-Moxsubmit-Recipients: nobody@example.org\n") || !strings.HasSuffix(rest, "Subject: x\n\nhi\n") || strings.Contains(kept, "\r") {
+		t.Errorf("kept %q", kept)
+	}
+	// What was kept can be sent, and has nothing of the failure then.
+	h.sent(kept, "-i", "a@example.org")
+	if messages, _ := b.take(); len(messages) != 1 || strings.Contains(messages[0].text, "Moxsubmit") || !strings.HasSuffix(messages[0].text, "Subject: x\r\n\r\nhi\r\n") {
+		t.Errorf("got %+v", messages)
+	}
+
+	for _, tc := range []struct {
+		name, reason, text string
+		args               []string
+		recipients         string // As kept, empty for no field.
+	}{
+		{"refused as a whole", "a@example.org: DATA: 554 5.7.1 spam\nb@example.org: DATA: 554 5.7.1 spam", "\nspam\n", []string{"a@example.org", "b@example.org"}, "a@example.org, b@example.org"},
+		{"no recipients in the header", "no recipients", "To: undisclosed:;\n\nhi\n", []string{"-t"}, ""},
+		{"a recipient that is none", `recipient "a@b..org"`, "\nhi\n", []string{"a@b..org"}, "a@b..org"},
+		{"an empty recipient", `"" is not a recipient`, "\nhi\n", []string{""}, ""},
+		{"a name without address", `recipient "Anna Ö" has no address`, "To: Anna Ö\n\nhi\n", []string{"-t"}, ""},
+		{"a header line that is too long", "X-Long has a line of more than 998 bytes", "X-Long: " + strings.Repeat("x", 991) + "\n\nhi\n", []string{"a@example.org"}, "a@example.org"},
+		{"a line that can't be encoded", "could be encoded", "Content-Type: multipart/mixed; boundary=b\n\n" + strings.Repeat("x", 999) + "\n", []string{"a@example.org"}, "a@example.org"},
+	} {
+		kept := h.notSent(tc.reason, tc.text, tc.args...)
+		field := "X-Moxsubmit-Recipients: " + tc.recipients + "\n"
+		if !strings.HasPrefix(kept, "X-Moxsubmit-Error: ") || strings.Contains(kept, field) != (tc.recipients != "") || !strings.HasSuffix(kept, strings.TrimPrefix(tc.text, "\n")) {
+			t.Errorf("%s: kept %q", tc.name, kept)
+		}
+	}
+	if messages, _ := b.take(); len(messages) > 0 {
+		t.Errorf("got %+v", messages)
+	}
+}
+
+// TestSendmailNoServer shows what happens without configuration or server.
+func TestSendmailNoServer(t *testing.T) {
+	t.Parallel()
+	b := newSubmitServer(t, true)
+	same := func(*config.Submit) {}
+
+	h := newSender(t, b, func(s *config.Submit) { s.Password = "wrong" })
+	h.notSent("AUTH: 454", "\nhi\n", "a@example.org")
+
+	h = newSender(t, b, func(s *config.Submit) { s.TLS, s.STARTTLS = false, true })
+	h.env.roots = x509.NewCertPool()
+	bs := newSubmitServer(t, false)
+	h = newSender(t, bs, func(s *config.Submit) { s.TLS, s.STARTTLS = false, true })
+	h.env.roots = x509.NewCertPool()
+	h.notSent("certificate signed by unknown authority", "\nhi\n", "a@example.org")
+
+	h = newSender(t, bs, func(s *config.Submit) { s.TLS, s.STARTTLS, s.TLSInsecureSkipVerify = false, true, true })
+	h.env.roots = x509.NewCertPool()
+	h.sent("\nhi\n", "a@example.org")
+
+	h = newSender(t, b, func(s *config.Submit) { s.AuthMethod = "CRAM-MD5" })
+	h.notSent("no common mechanism", "\nhi\n", "a@example.org")
+
+	h = newSender(t, b, func(s *config.Submit) { s.Password, s.ClientAuthCertPrivateKeyPEMFile = "", "none.pem" })
+	h.notSent("client certificate: ", "\nhi\n", "a@example.org")
+
+	h = newSender(t, b, func(s *config.Submit) { s.Port = int64(unusedPort(t)) })
+	h.notSent("submitting to 127.0.0.1: ", "\nhi\n", "a@example.org")
+
+	h = newSender(t, b, same)
+	if err := os.WriteFile(h.env.config, []byte("Nope: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.notSent("moxsubmit.conf:1: Nope: unknown setting", "\nhi\n", "a@example.org")
+	h.env.config += ".none"
+	h.notSent("reading configuration: ", "\nhi\n", "a@example.org")
+
+	// Without DefaultDestination there is nobody to get mail for local users.
+	h = newSender(t, b, func(s *config.Submit) { s.DefaultDestination = "" })
+	h.notSent("there is no DefaultDestination", "\nhi\n", "root")
+
+	// Nowhere to keep it.
+	h = newSender(t, b, func(s *config.Submit) { s.Password = "wrong" })
+	h.env.home = filepath.Join(h.env.config, "x")
+	if code, _, stderr := h.run("\nhi\n", "a@example.org"); code != 1 || !strings.Contains(stderr, "the message is lost: ") {
+		t.Errorf("nowhere to keep it: got %d, %s", code, stderr)
+	}
+	if messages, _ := b.take(); len(messages) > 0 {
+		t.Errorf("got %+v", messages)
+	}
+}
+
+// unusedPort returns a port that nobody listens on.
+func unusedPort(t *testing.T) int {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return ln.Addr().(*net.TCPAddr).Port
+}
+
+// TestSendmailRequireTLS shows both ways to say how much TLS matters.
+func TestSendmailRequireTLS(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		value              string
+		requireTLS, header bool
+	}{{"yes", true, false}, {"no", false, true}, {"", false, true}} {
+		b := newSubmitServer(t, true)
+		h := newSender(t, b, func(s *config.Submit) { s.RequireTLS = tc.value })
+		h.sent("TLS-Required: No\n\nhi\n", "a@example.org")
+		messages, _ := b.take()
+		if len(messages) != 1 || messages[0].requireTLS != tc.requireTLS || strings.Count(messages[0].text, "TLS-Required: No\r\n") != map[bool]int{true: 1}[tc.header] {
+			t.Errorf("RequireTLS %q: got %+v", tc.value, messages)
+		}
+	}
+}
+
+// TestSendmailUsage shows what is refused before a message is read, and what there
+// is nothing to do for.
+func TestSendmailUsage(t *testing.T) {
+	t.Parallel()
+	b := newSubmitServer(t, true)
+	h := newSender(t, b, func(*config.Submit) {})
+	for _, args := range []string{"", "-bs", "-i", "-f"} {
+		code, _, stderr := h.run("\nhi\n", strings.Fields(args)...)
+		if code != 2 || !strings.Contains(stderr, "usage: mox sendmail ") {
+			t.Errorf("%q: got %d, %q", args, code, stderr)
+		}
+	}
+	for _, args := range []string{"-q", "-bp", "-bi", "-I", "-bp a@example.org"} {
+		h.sent("\nhi\n", strings.Fields(args)...)
+	}
+	h.env.setgid = true
+	if code, _, stderr := h.run("\nhi\n", "-C", h.env.config, "a@example.org"); code != 2 || !strings.Contains(stderr, "-C is not possible") {
+		t.Errorf("-C with the rights of another group: got %d, %q", code, stderr)
+	}
+	if messages, _ := b.take(); len(messages) > 0 || len(h.failed()) > 0 {
+		t.Errorf("got %+v", messages)
+	}
+}
+
+// TestSendmailProgram runs the program by the name of sendmail.
+func TestSendmailProgram(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs symbolic links")
+	}
+	b := newSubmitServer(t, true)
+	h := newSender(t, b, func(s *config.Submit) { s.TLSInsecureSkipVerify = true })
+	link := filepath.Join(t.TempDir(), "sendmail")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args string
+		code int
+		want string // In what is printed.
+	}{
+		{"-v a@example.org", 0, ">>> RCPT TO:<a@example.org>"},
+		{"nobody@example.org", 1, "the message is kept in " + h.home},
+		{"-version", 2, "usage: mox sendmail "},
+	} {
+		cmd := exec.CommandContext(t.Context(), link, append([]string{"-C", h.env.config}, strings.Fields(tc.args)...)...)
+		cmd.Env = append(os.Environ(), asProgram+"=1", "HOME="+h.home)
+		cmd.Stdin = strings.NewReader("Subject: x\n\nhi\n")
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != tc.code || !strings.Contains(string(out), tc.want) || strings.Contains(string(out), "c2VjcmV0") {
+			t.Errorf("sendmail %s: got %v, %s", tc.args, err, out)
+		}
+	}
+	if messages, _ := b.take(); len(messages) != 1 || len(h.failed()) != 1 {
+		t.Errorf("got %+v", messages)
+	}
+}
