@@ -22,11 +22,16 @@ type CopyResult struct {
 	Messages int
 	Bytes    int64
 	Head     uint64 // Last record of the journal in the copy.
+
+	// Problems are accounts that were copied as they are since they are damaged, and
+	// message files that are not there. The copy has what there is.
+	Problems []Problem
 }
 
 // CopyTo makes a consistent copy of all accounts and the journal below dst,
 // which must not have accounts/ or journal/ yet, while mail flows. Message files
 // are linked where the file system can, else copied (journal.md, rule 14).
+// Damaged accounts don't keep the others from being copied.
 //
 // The journal is copied last: every delivery that was acknowledged before is in
 // the copy, in an account or in the journal.
@@ -49,10 +54,18 @@ func (d *Dir) CopyTo(ctx context.Context, dst string) (CopyResult, error) {
 		return res, err
 	}
 	for _, name := range names {
-		if err := d.copyAccount(ctx, name, filepath.Join(dst, "accounts", name), &res); err != nil {
-			if errors.Is(err, ErrNoAccount) {
-				continue // Removed meanwhile.
-			}
+		to := filepath.Join(dst, "accounts", name)
+		err := d.copyAccount(ctx, name, to, &res)
+		switch {
+		case err == nil, errors.Is(err, ErrNoAccount): // Removed meanwhile.
+			continue
+		case ctx.Err() == nil && !errors.Is(err, ErrClosed):
+			res.Problems = append(res.Problems, Problem{
+				Account: name, Text: fmt.Sprintf("copied as it is: %v", err), Effect: "it can't be restored from the copy", Mend: "restore the account from an earlier backup",
+			})
+			err = d.copyRaw(ctx, name, to)
+		}
+		if err != nil {
 			return res, fmt.Errorf("copying account %q: %w", name, err)
 		}
 	}
@@ -95,6 +108,7 @@ func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult
 	}
 	defer db.Close()
 	dirs := map[string]bool{}
+	messages, bytes := 0, int64(0)
 	err = bstore.QueryDB[Email](ctx, db).ForEach(func(e Email) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -107,14 +121,17 @@ func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult
 			dirs[dir] = true
 		}
 		err := linkOrCopy(a.messagePath(e.ID), to)
-		if errors.Is(err, fs.ErrNotExist) && db.Get(ctx, &Erase{EmailID: e.ID}) == nil {
-			return nil // It was being erased when the copy began.
+		if errors.Is(err, fs.ErrNotExist) {
+			if db.Get(ctx, &Erase{EmailID: e.ID}) != nil { // Else it was being erased when the copy began.
+				res.Problems = append(res.Problems, Problem{Account: name, Text: fmt.Sprintf("file of email %d is not there", e.ID), Effect: effectLost, Mend: mendFile})
+			}
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("message file %d: %w", e.ID, err)
 		}
-		res.Messages++
-		res.Bytes += e.FileSize
+		messages++
+		bytes += e.FileSize
 		return nil
 	})
 	if err != nil {
@@ -125,8 +142,52 @@ func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult
 			return err
 		}
 	}
-	res.Accounts++
+	res.Accounts, res.Messages, res.Bytes = res.Accounts+1, res.Messages+messages, res.Bytes+bytes
 	return atomicfile.SyncDir(filepath.Join(dst, "msg"))
+}
+
+// copyRaw copies the files of a damaged account that are not in the copy yet, as
+// they are.
+func (d *Dir) copyRaw(ctx context.Context, name, dst string) error {
+	src := d.accountDir(name)
+	var dirs []string
+	err := filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
+		if err := errors.Join(err, ctx.Err()); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dst, rel)
+		switch {
+		case e.IsDir():
+			dirs = append(dirs, to)
+			return os.MkdirAll(to, 0o750)
+		case !e.Type().IsRegular():
+			return nil
+		case filepath.Dir(path) == src:
+			// No link to what is written to in its place.
+			if _, err := os.Lstat(to); err == nil {
+				return nil
+			}
+			err = copySynced(path, to)
+		default:
+			err = linkOrCopy(path, to)
+		}
+		if errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	for _, dir := range append(dirs, filepath.Dir(dst)) {
+		if err == nil {
+			err = atomicfile.SyncDir(dir)
+		}
+	}
+	return err
 }
 
 // copyDatabase copies the database while it is in use.
@@ -144,6 +205,11 @@ func linkOrCopy(src, dst string) error {
 	if err := os.Link(src, dst); err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return copySynced(src, dst)
+}
+
+// copySynced copies a file durably.
+func copySynced(src, dst string) error {
 	return atomicfile.Write(dst, 0o640, func(w io.Writer) error {
 		f, err := os.Open(src)
 		if err != nil {
@@ -181,19 +247,20 @@ func copyDir(src, dst string) error {
 
 // BumpUIDValidity gives every mailbox a new UIDVALIDITY. It is for a data
 // directory that was restored, before it is opened: UIDs given after the backup
-// may be given again.
+// may be given again. An account that fails keeps no other from it.
 func BumpUIDValidity(ctx context.Context, dataDir string) error {
 	d := &Dir{opts: Options{Dir: dataDir}}
 	names, err := d.Accounts()
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, name := range names {
 		if err := bumpAccount(ctx, d.accountDir(name), nil); err != nil {
-			return fmt.Errorf("changing UIDVALIDITY in account %q: %w", name, err)
+			errs = append(errs, fmt.Errorf("changing UIDVALIDITY in account %q: %w", name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // bumpAccount gives the mailboxes of an account that is not open a new

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +54,62 @@ func TestDamagedAccount(t *testing.T) {
 	c.start()
 	c.wantInbox("a", testMessage(0, "x"), testMessage(1, "y"), testMessage(2, "z"))
 	eventually(t, "nothing is aside", func() bool { return len(c.files("journal", asideDir)) == 0 })
+}
+
+// TestCopyDamaged: a backup has what there is of a damaged account, and says so.
+func TestCopyDamaged(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		harm     func(w *world, dir string)
+		want     string
+		accounts int
+	}{
+		{"a database that can't be opened", func(w *world, dir string) {
+			must(w, os.Truncate(filepath.Join(dir, "accounts", "a", indexFile), 5000))
+		}, "account a: copied as it is: ", 1},
+		{"a message that is not there", func(w *world, dir string) {
+			must(w, os.Remove(messageFile(w, dir, "a", 1)))
+		}, "account a: file of email 3 is not there", 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil, "a", "b")
+			w.deliver(testMessage(0, "x"), "a", "b")
+			w.wantInbox("a", testMessage(0, "x"))
+			w.wantInbox("b", testMessage(0, "x"))
+			_, err := appendTo(t, w.account("a"), "Inbox", testMessage(1, "y"), AppendOptions{})
+			must(w, err)
+			w.stop()
+			w.start()
+			c := w.crashed()
+			tc.harm(w, c.dir)
+			c.broken = true
+			d := testDir(t, c.dir, nil)
+			dst := filepath.Join(t.TempDir(), "backup")
+			res, err := d.CopyTo(t.Context(), dst)
+			if err != nil || len(res.Problems) != 1 || !strings.Contains(res.Problems[0].String(), tc.want) || res.Accounts != tc.accounts {
+				t.Errorf("got %+v, %v", res, err)
+			}
+			must(w, d.Close())
+			file := messageFile(w, dst, "a", 0)
+			if got, err := readFile(file); err != nil || got != string(testMessage(0, "x")) {
+				t.Errorf("a message of the damaged account: %q, %v", got, err)
+			}
+			index := filepath.Join("accounts", "a", indexFile)
+			was, _ := readFile(filepath.Join(c.dir, index))
+			if got, err := readFile(filepath.Join(dst, index)); err != nil || tc.accounts == 1 && got != was {
+				t.Errorf("the copy of its database has %d bytes, of %d, %v", len(got), len(was), err)
+			}
+			if err := BumpUIDValidity(t.Context(), dst); (err == nil) != (tc.accounts == 2) {
+				t.Errorf("new UIDVALIDITY: %v", err)
+			}
+			r := &world{t: t, dir: dst, broken: true}
+			r.start()
+			r.wantInbox("b", testMessage(0, "x"))
+			r.stop()
+		})
+	}
 }
 
 // TestHalfMadeAccount: what a crash leaves of an account that was being made is
