@@ -141,23 +141,21 @@ func loopFailure(domain string) *failure {
 }
 
 // orderAddresses returns the addresses of a host to try, in order. Families
-// alternate, beginning with the one that was not tried last, and otherwise with
-// that of the first address. Within a family the order is that of the answer
+// alternate, beginning with the one that was not tried last, or with IPv6 if none
+// was (RFC 6724, section 2.1). Within a family the order is that of the answer
 // (RFC 5321, section 5.1), with the address tried last at the end.
 func orderAddresses(ips []netip.Addr, last netip.Addr) []netip.Addr {
 	var families [2][]netip.Addr
-	first, seen := 0, map[netip.Addr]bool{}
+	seen := map[netip.Addr]bool{}
 	for _, ip := range ips {
 		ip = ip.Unmap()
 		if seen[ip] || !reachable(ip) {
 			continue
 		}
-		if len(seen) == 0 {
-			first = family(ip)
-		}
 		seen[ip] = true
 		families[family(ip)] = append(families[family(ip)], ip)
 	}
+	first := 0
 	if last.IsValid() {
 		first = 1 - family(last)
 	}

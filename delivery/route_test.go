@@ -120,8 +120,8 @@ func TestOrderAddresses(t *testing.T) {
 	for _, test := range []struct{ name, ips, last, want string }{
 		{"none", "", "", ""},
 		{"as in the answer", "192.0.2.1 192.0.2.2", "", "192.0.2.1 192.0.2.2"},
-		{"families alternate, the first of the answer begins", "2001:db8::1 2001:db8::2 192.0.2.1", "", "2001:db8::1 192.0.2.1 2001:db8::2"},
-		{"the same beginning with the other", "192.0.2.1 2001:db8::1 2001:db8::2", "", "192.0.2.1 2001:db8::1 2001:db8::2"},
+		{"families alternate, IPv6 begins", "192.0.2.1 2001:db8::1 2001:db8::2", "", "2001:db8::1 192.0.2.1 2001:db8::2"},
+		{"what is left of one family comes at the end", "192.0.2.1 192.0.2.2 192.0.2.3 2001:db8::1", "", "2001:db8::1 192.0.2.1 192.0.2.2 192.0.2.3"},
 		{"the family tried last comes second", "2001:db8::1 192.0.2.1", "2001:db8::1", "192.0.2.1 2001:db8::1"},
 		{"and so it changes each time", "2001:db8::1 192.0.2.1", "192.0.2.1", "2001:db8::1 192.0.2.1"},
 		{"also if that was another host", "2001:db8::1 192.0.2.1", "2001:db8::99", "192.0.2.1 2001:db8::1"},
