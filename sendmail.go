@@ -38,9 +38,9 @@ without @ is the configured DefaultDestination.
 	-C file     another configuration
 
 Other flags of sendmail are accepted and ignored, but for those that ask for
-something else than sending a message: -bp, -bi, -bh, -I and -q say or do nothing,
-since there is no queue and there are no aliases, and -bs, -bd, -bt and -bv are
-refused. Flags end at --.
+something else than sending a message: -bp says that the queue is empty, -bi, -bh,
+-I and -q do nothing, since there is no queue and there are no aliases, and -bs,
+-bd, -bt and -bv are refused. Flags end at --.
 
 If the message can't be submitted, or not to all of its recipients, it is stored in
 the directory moxsubmit.failures in the user's home directory, with the reason and
@@ -113,6 +113,7 @@ type sendmailFlags struct {
 	config     string // -C
 	nothing    bool   // There is nothing to do without recipients.
 	other      bool   // Something else is asked for than sending, and there is nothing to do.
+	queue      bool   // -bp, of the above.
 	to         []string
 }
 
@@ -207,7 +208,7 @@ func (f *sendmailFlags) setMode(mode string) error {
 	switch mode {
 	case "m":
 	case "p", "i", "h", "H":
-		f.other = true
+		f.other, f.queue = true, mode == "p"
 	default:
 		return &usageError{fmt.Sprintf("-b%s is not possible: this program only submits messages", mode)}
 	}
@@ -224,6 +225,9 @@ func runSendmail(ctx context.Context, inv *invocation) error {
 		return &usageError{"-C is not possible for a program with the rights of another group"}
 	}
 	if !f.sends() {
+		if f.queue {
+			inv.printf("Mail queue is empty\n") // Programs that watch over it look for this.
+		}
 		return nil
 	}
 	if inv.sendmail.setgid {
