@@ -8,8 +8,7 @@ import (
 	"github.com/mjl-/mox/smtp"
 )
 
-// The stages at which a special recipient fails. Failing in the queue is not
-// done here.
+// The stages at which a special recipient fails; the last is that of HandOver.
 const (
 	stageMail  = screen.StageMail
 	stageRcpt  = screen.StageRcpt
