@@ -165,6 +165,7 @@ func (db *DB) settle(group []*change, err error) {
 	}
 	db.rearm()
 	db.mu.Unlock()
+	db.signal()
 	for _, c := range group {
 		close(c.done)
 	}

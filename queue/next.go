@@ -23,15 +23,14 @@ func (db *DB) signal() {
 	}
 }
 
-// rearm wakes a Next now if something is due, else when it will be. db.mu is held.
+// rearm has a Next woken when something becomes due. db.mu is held.
 func (db *DB) rearm() {
 	wait, ok := db.schedule.wait(time.Now())
 	if db.closing || !ok {
 		db.timer.Stop()
-	} else {
-		db.timer.Reset(wait)
+		return
 	}
-	db.signal()
+	db.timer.Reset(wait)
 }
 
 // Next waits until something is due and within limits, leases it, and returns
@@ -49,7 +48,7 @@ func (db *DB) Next(ctx context.Context) (*Work, error) {
 	for {
 		w, err := db.tryNext(ctx)
 		if w != nil || err != nil {
-			db.signal() // There may be more, for another.
+			db.signal() // There may be more, for another; or this one took the signal.
 			return w, err
 		}
 		select {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -140,13 +141,16 @@ func (db *DB) checkContents(rows map[string]contentRow) (broken map[int64]string
 		return nil, fmt.Errorf("reading content directory: %w", err)
 	}
 	for _, dir := range dirs {
+		if !isHex(dir.Name(), 1) {
+			continue // Not ours, as lost+found.
+		}
 		files, err := os.ReadDir(db.contentPath(dir.Name()))
 		if err != nil {
 			return nil, fmt.Errorf("reading content directory: %w", err)
 		}
 		for _, f := range files {
 			name := dir.Name() + "/" + f.Name()
-			if _, ok := rows[name]; ok {
+			if _, ok := rows[name]; ok || !isHex(f.Name(), 16) {
 				continue
 			}
 			db.log.Info("removing content without message", "file", name)
@@ -162,6 +166,12 @@ func (db *DB) checkContents(rows map[string]contentRow) (broken map[int64]string
 		}
 	}
 	return broken, nil
+}
+
+// isHex says whether s is n bytes in hex, as in the names of contents.
+func isHex(s string, n int) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == n
 }
 
 // checkFile returns what is wrong with a content file, empty if nothing is.

@@ -196,7 +196,7 @@ func (s *schedule) wait(now time.Time) (wait time.Duration, ok bool) {
 	if len(s.heap) > 0 {
 		at = s.heap[0].due
 	}
-	if l := s.leases.head; l != nil {
+	if l := s.leases.head; l != nil && !l.finishing {
 		at = min(at, l.until)
 	}
 	if at == math.MaxInt64 {

@@ -1,0 +1,352 @@
+package queue
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// crashOp is something that a crash can interrupt.
+type crashOp struct {
+	name    string
+	prepare func(w *world) *Work
+	run     func(w *world, work *Work) error
+	before  string // What describe says of the queue if nothing was done.
+	after   string
+	points  []string // That it comes by.
+}
+
+// Points that operations come by.
+var (
+	commitPoints = []string{FaultCommitBefore, FaultCommitAfter, FaultSettled}
+	addPoints    = append([]string{FaultContentWritten, FaultContentSync, FaultContentSynced, FaultDirsSynced}, commitPoints...)
+	endPoints    = append([]string{FaultUnlinkBefore, FaultUnlinkAfter}, commitPoints...)
+)
+
+// crashOps are the operations. Each begins with a message to a, that waits.
+var crashOps = []crashOp{
+	{
+		name: "add", points: addPoints,
+		run: func(w *world, _ *Work) error {
+			_, err := w.tryAdd("content", message(w.t, "mjl@example.org", "b@remote.example", "x@local.example"))
+			return err
+		},
+		before: "a waiting 0", after: "a waiting 0, b waiting 0, x waiting 0",
+	},
+	{
+		name: "begin a remote delivery", points: commitPoints,
+		run: func(w *world, _ *Work) error {
+			_, err := w.db.Next(w.t.Context())
+			return err
+		},
+		before: "a waiting 0", after: "a waiting 1",
+	},
+	{
+		name: "deliver", points: endPoints,
+		prepare: (*world).next,
+		run:     func(w *world, work *Work) error { return w.db.Finish(w.t.Context(), work, reports(work, ok())) },
+		before:  "a waiting 1", after: "",
+	},
+	{
+		name: "delay", points: commitPoints,
+		prepare: (*world).next,
+		run: func(w *world, work *Work) error {
+			return w.db.Finish(w.t.Context(), work, reports(work, Report{Retry: true, DialedIP: "192.0.2.1"}))
+		},
+		before: "a waiting 1", after: "a waiting 1 192.0.2.1",
+	},
+	{
+		name: "drop", points: endPoints,
+		run: func(w *world, _ *Work) error {
+			_, err := w.db.Drop(w.t.Context(), Filter{})
+			return err
+		},
+		before: "a waiting 0", after: "",
+	},
+	{
+		name: "fail", points: commitPoints,
+		run: func(w *world, _ *Work) error {
+			_, err := w.db.FailNow(w.t.Context(), Filter{}, "reason")
+			return err
+		},
+		before: "a waiting 0", after: "a waiting 0 to fail",
+	},
+}
+
+// describe returns what is in the queue. Contents must be whole.
+func (w *world) describe() string {
+	w.t.Helper()
+	var all []string
+	for _, m := range w.list(Filter{}) {
+		s := fmt.Sprintf("%s %s %d", strings.Split(m.Rcpt, "@")[0], m.State, m.Attempts)
+		if m.DialedIP != "" {
+			s += " " + m.DialedIP
+		}
+		w.db.mu.Lock()
+		if w.db.schedule.entries[m.ID].fail {
+			s += " to fail"
+		}
+		w.db.mu.Unlock()
+		all = append(all, s)
+		r, err := w.db.OpenContent(w.t.Context(), m.ID)
+		if err != nil {
+			w.t.Errorf("opening content: %v", err)
+			continue
+		}
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(r); err != nil || b.String() != "Received: from test\r\ncontent" {
+			w.t.Errorf("got content %q, %v", b.String(), err)
+		}
+		if err := r.Close(); err != nil {
+			w.t.Error(err)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+// verify checks that an operation was done as a whole or not at all; done says
+// which if that is known.
+func (op crashOp) verify(w *world, when string, done *bool) {
+	w.t.Helper()
+	w.check()
+	got := w.describe()
+	if got != op.before && got != op.after || done != nil && *done != (got == op.after) {
+		w.t.Errorf("%s: got %q, was %q, to be %q", when, got, op.before, op.after)
+	}
+	want := 0
+	if strings.Contains(got, "a ") {
+		want++
+	}
+	if strings.Contains(got, "b ") {
+		want++
+	}
+	if n := w.files(); n != want {
+		w.t.Errorf("%s: got %q and %d files", when, got, n)
+	}
+}
+
+// start makes a queue with a message and prepares the operation.
+func (op crashOp) start(t *testing.T) (*world, *Work) {
+	w := &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
+	w.start()
+	w.add("content", "mjl@example.org", "a@remote.example")
+	if op.prepare == nil {
+		return w, nil
+	}
+	return w, op.prepare(w)
+}
+
+// hold makes points wait. reached waits until all are; release lets them go on.
+func (w *world) hold(points ...string) (reached, release func()) {
+	var at sync.WaitGroup
+	free := make(chan struct{})
+	for _, p := range points {
+		at.Add(1)
+		w.faults.ArmNth(p, 1, func() error {
+			at.Done()
+			<-free
+			return nil
+		})
+	}
+	return at.Wait, func() { close(free) }
+}
+
+// TestCrash kills the process at each point of each operation.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	for _, op := range crashOps {
+		for _, point := range op.points {
+			t.Run(op.name+"/"+point, func(t *testing.T) {
+				t.Parallel()
+				w, work := op.start(t)
+				points := []string{point}
+				switch point {
+				case FaultContentSync, FaultContentSynced, FaultDirsSynced:
+					points = append(points, FaultCommitAfter) // They are passed meanwhile.
+				}
+				reached, release := w.hold(points...)
+				result := make(chan error)
+				go func() { result <- op.run(w, work) }()
+				reached()
+				crashed := w.crashed()
+				release()
+				if err := <-result; err != nil {
+					t.Errorf("got %v", err)
+				}
+				w.check()
+				w.stop()
+				crashed.start()
+				done := point != FaultCommitBefore && point != FaultContentWritten
+				op.verify(crashed, "after the crash", &done)
+				crashed.restart()
+				op.verify(crashed, "after a restart", &done)
+			})
+		}
+	}
+}
+
+// TestFaults makes each point of each operation fail.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	errFault := errors.New("fault")
+	for _, op := range crashOps {
+		for _, point := range op.points {
+			t.Run(op.name+"/"+point, func(t *testing.T) {
+				t.Parallel()
+				w, work := op.start(t)
+				w.faults.ArmNth(point, 1, func() error { return errFault })
+				err := op.run(w, work)
+				var done *bool
+				switch point {
+				case FaultContentWritten:
+					no := false
+					if done = &no; !errors.Is(err, errFault) || w.db.Err() != nil {
+						t.Errorf("got %v, failed %v", err, w.db.Err())
+					}
+				case FaultUnlinkBefore, FaultUnlinkAfter:
+					yes := true
+					if done = &yes; err != nil || w.db.Err() != nil || !strings.Contains(w.log.String(), "removing content") {
+						t.Errorf("got %v, failed %v, logged %q", err, w.db.Err(), w.log)
+					}
+				default:
+					w.failed(err, errFault)
+				}
+				w.stop()
+				w.start()
+				op.verify(w, "after a restart", done)
+				w.stop()
+			})
+		}
+	}
+}
+
+// failed checks that an operation failed and that the queue takes no more.
+func (w *world) failed(err, cause error) {
+	w.t.Helper()
+	select {
+	case <-w.db.Failed():
+	default:
+		w.t.Error("Failed is not closed")
+	}
+	if !errors.Is(err, ErrFailed) || !errors.Is(err, cause) || !errors.Is(w.db.Err(), cause) {
+		w.t.Errorf("got %v, want %v; failed for %v", err, cause, w.db.Err())
+	}
+	if _, err := w.tryAdd("content", message(w.t, "mjl@example.org", "z@remote.example")); !errors.Is(err, ErrFailed) {
+		w.t.Errorf("adding then: got %v", err)
+	}
+	if _, err := w.db.Next(w.t.Context()); !errors.Is(err, ErrFailed) {
+		w.t.Errorf("next then: got %v", err)
+	}
+}
+
+// TestFailedWakes has somebody wait in Next, and others in Add, when writing fails.
+func TestFailedWakes(t *testing.T) {
+	t.Parallel()
+	w := &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
+	w.start()
+	results := make(chan error, 11)
+	go func() {
+		_, err := w.db.Next(t.Context())
+		results <- err
+	}()
+	errFault := errors.New("fault")
+	w.faults.Arm(FaultCommitBefore, func() error { return errFault })
+	for range 10 {
+		go func() {
+			_, err := w.tryAdd("content", message(t, "mjl@example.org", "a@remote.example"))
+			results <- err
+		}()
+	}
+	for range 11 {
+		if err := <-results; !errors.Is(err, ErrFailed) || !errors.Is(err, errFault) {
+			t.Errorf("got %v", err)
+		}
+	}
+	w.stop()
+	w.start()
+	w.check()
+	if n := len(w.list(Filter{})); n != 0 || w.files() != 0 {
+		t.Errorf("got %d messages, %d files", n, w.files())
+	}
+	w.stop()
+}
+
+// TestGroup has changes share a commit, some of which fail: before they write,
+// after, or again and again.
+func TestGroup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	reached, release := w.hold(FaultCommitBefore)
+	first := make(chan error)
+	go func() {
+		_, err := w.tryAdd("content", message(t, "mjl@example.org", "a@remote.example"))
+		first <- err
+	}()
+	reached()
+	errBad := errors.New("bad")
+	runs := make([]int, 5)
+	applied, undone := make([]bool, 5), make([]bool, 5)
+	fns := []func(tx *tx) error{
+		func(tx *tx) error { return tx.insert(&handedRow{"a 1"}) },
+		func(tx *tx) error { return errBad },
+		func(tx *tx) error { return errors.Join(tx.insert(&handedRow{"a 2"}), errBad) },
+		func(tx *tx) error { return tx.insert(&handedRow{"a 3"}) },
+		func(tx *tx) error { return tx.insert(&handedRow{"a 3"}) }, // There already.
+	}
+	var changes []*change
+	for i, fn := range fns {
+		c := &change{rows: 1, apply: func() { applied[i] = true }, undo: func() { undone[i] = true }}
+		c.run = func(tx *tx) error {
+			runs[i]++
+			return fn(tx)
+		}
+		changes = append(changes, c)
+		w.db.submit(c)
+	}
+	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	for i, c := range changes {
+		<-c.done
+		bad := i == 1 || i == 2 || i == 4
+		if (c.err != nil) != bad || applied[i] == bad || undone[i] != bad || runs[i] < 1 || runs[i] > 4 {
+			t.Errorf("change %d: %v, applied %v, undone %v, run %d times", i, c.err, applied[i], undone[i], runs[i])
+		}
+	}
+	keys, err := w.db.Unconfirmed(t.Context(), 10)
+	if err != nil || fmt.Sprint(keys) != "[{a 1} {a 3}]" {
+		t.Errorf("got %v, %v", keys, err)
+	}
+}
+
+// TestOneCommit has many callers add at once: they share commits.
+func TestOneCommit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	reached, release := w.hold(FaultCommitBefore)
+	var callers sync.WaitGroup
+	add := func() {
+		callers.Go(func() { w.add("content", "mjl@example.org", "a@remote.example") })
+	}
+	add()
+	reached()
+	const more = 50
+	var waiting sync.WaitGroup
+	waiting.Add(more)
+	w.faults.Arm(FaultContentSync, func() error { waiting.Done(); return nil })
+	for range more {
+		add()
+	}
+	waiting.Wait()
+	release()
+	callers.Wait()
+	if n := w.faults.Hits(FaultCommitAfter); n != 2 {
+		t.Errorf("%d messages took %d commits, want 2", more+1, n)
+	}
+}
