@@ -19,6 +19,8 @@ MOX=$(realpath -m "${MOX:-./mox}")
 MOX_DIR=${MOX_DIR:-/var/tmp/mox-bench/mox}
 MOX_ACCOUNTS=${MOX_ACCOUNTS:-10}
 MOX_SMTP_PORT=${MOX_SMTP_PORT:-12525}
+MOX_SUBMISSION_PORT=${MOX_SUBMISSION_PORT:-12587}
+MOX_SUBMISSIONS_PORT=${MOX_SUBMISSIONS_PORT:-12565}
 MOX_IMAP_PORT=${MOX_IMAP_PORT:-12543}
 MOX_IMAPS_PORT=${MOX_IMAPS_PORT:-12593}
 MOX_METRICS_PORT=${MOX_METRICS_PORT:-12581}
@@ -36,6 +38,7 @@ configure() {
 	mkdir -p "$MOX_DIR"
 	"$MOX" localserve -dir "$MOX_DIR" -ip 127.0.0.1 -initonly >/dev/null
 	sed -i -e "s/Port: 1025\$/Port: $MOX_SMTP_PORT/; s/Port: 1143\$/Port: $MOX_IMAP_PORT/" \
+		-e "s/Port: 1587\$/Port: $MOX_SUBMISSION_PORT/; s/Port: 1465\$/Port: $MOX_SUBMISSIONS_PORT/" \
 		-e "s/Port: 1993\$/Port: $MOX_IMAPS_PORT/; s/Port: 1081\$/Port: $MOX_METRICS_PORT/" \
 		-e "s/^LogLevel: .*/LogLevel: info/" "$MOX_DIR/mox.conf"
 	local i
@@ -102,6 +105,7 @@ configure | start | stop | reset | pids) "$1" ;;
 env)
 	cat <<-EOF
 		MOX_SMTP=127.0.0.1:$MOX_SMTP_PORT
+		MOX_SUBMISSION=127.0.0.1:$MOX_SUBMISSION_PORT
 		MOX_IMAP=127.0.0.1:$MOX_IMAP_PORT
 		MOX_USER=user%d@localhost
 		MOX_PASSWORD=$MOX_PASSWORD

@@ -4,7 +4,7 @@
 #
 #	bench/run.sh [part...]
 #
-# Parts: disk deliver account syncs first-sync idle start; all by default. What is
+# Parts: disk deliver submit account syncs first-sync idle login queue start; all by default. What is
 # measured goes to standard output as Markdown, and row by row, in JSON, to a file that
 # is named at the end. Needs Go and strace, and root for the peers. Settings, in
 # the environment:
@@ -65,9 +65,9 @@ measure() {
 	local server=$1 figure=$2 bench=$3 flags=()
 	shift 3
 	case $server in
-	mox) flags=(-smtp "$MOX_SMTP" -imap "$MOX_IMAP" -user "$MOX_USER" -password "$MOX_PASSWORD") ;;
+	mox) flags=(-smtp "$MOX_SMTP" -submission "$MOX_SUBMISSION" -imap "$MOX_IMAP" -user "$MOX_USER" -password "$MOX_PASSWORD") ;;
 	dovecot) flags=(-lmtp -smtp "$PEERS_LMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
-	postfix) flags=(-smtp "$PEERS_SMTP" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
+	postfix) flags=(-smtp "$PEERS_SMTP" -submission "$PEERS_SUBMISSION" -imap "$PEERS_IMAP" -user "$PEERS_USER" -password "$PEERS_PASSWORD") ;;
 	esac
 	[[ -z ${PIDS:-} ]] || flags+=(-pids "$PIDS")
 	"$mailbench" "$bench" -json -progress -dir "$BENCH_DIR" -label "$server" -figure "$figure" -quiet "$QUIET" "${flags[@]}" "$@" >"$BENCH_DIR/rows" 9>&- ||
@@ -82,6 +82,13 @@ deliver() {
 	measure "$server" "$figure" smtp-deliver -accounts $accounts -c "$c" -n "$n" -per 20 -drain -settle 2s "$@"
 }
 
+# submit has users send n messages by c connections, until they are in the mailboxes.
+submit() {
+	local server=$1 figure=$2 c=$3 n=$4
+	shift 4
+	measure "$server" "$figure" submit -accounts $accounts -c "$c" -n "$n" -per 20 -drain -settle 2s "$@"
+}
+
 # rounds runs a function a number of times, each for all servers in turn. Mailboxes
 # are Dovecot's also behind Postfix, so most parts leave that out.
 rounds() {
@@ -89,7 +96,9 @@ rounds() {
 	shift
 	for ((round = 1; round <= n; round++)); do
 		for s in "${servers[@]}"; do
-			[[ $s != postfix || $1 == part_deliver || $1 == part_syncs ]] || continue
+			[[ $s != postfix || $1 == part_deliver || $1 == part_submit || $1 == part_syncs ]] || continue
+			[[ $s != dovecot || $1 != part_submit ]] || continue
+			[[ $s == mox || $1 != part_queue ]] || continue
 			say "$1, round $round, $s"
 			"$1" "$s"
 			server stop "$s"
@@ -113,6 +122,38 @@ part_deliver() {
 	deliver "$1" "deliver c=1" 1 "$(scaled 6000)"
 	deliver "$1" "deliver c=10" 10 "$(scaled 12000)"
 	deliver "$1" "deliver c=50" 50 "$(scaled 12000)"
+}
+
+part_submit() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1" rates
+	submit "$1" warm-up 10 "$(scaled 500)"
+	submit "$1" "submit c=1" 1 "$(scaled 2000)"
+	submit "$1" "submit c=10" 10 "$(scaled 4000)"
+	submit "$1" "submit c=50" 50 "$(scaled 4000)"
+}
+
+# part_login has each user log in and out again.
+part_login() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	measure "$1" warm-up imap-login -accounts $accounts -c 10 -n 100
+	measure "$1" "login c=1" imap-login -accounts $accounts -c 1 -n "$(scaled 2000)"
+	measure "$1" "login c=10" imap-login -accounts $accounts -c 10 -n "$(scaled 5000)"
+}
+
+# part_queue fills the queue with messages for an address that fails for now, and
+# measures the memory before and after.
+part_queue() {
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1"
+	sleep 2
+	measure "$1" "queue empty" rss
+	measure "$1" "queue filling" submit -accounts $accounts -c 10 -n "$(scaled 100000)" -per 100 -size 1024 -rcpt queuetemperror@localhost
+	sleep 10
+	measure "$1" "queue full" rss
 }
 
 # part_account alternates between the account that is full and empty ones.
@@ -256,7 +297,7 @@ machine() {
 }
 
 parts=("$@")
-((${#parts[@]})) || parts=(disk deliver account syncs first-sync idle start)
+((${#parts[@]})) || parts=(disk deliver submit account syncs first-sync idle login queue start)
 for part in "${parts[@]}"; do
 	[[ $(type -t "part_${part/-/_}") == function ]] || fail "no part $part"
 done
@@ -273,7 +314,7 @@ fi
 for part in "${parts[@]}"; do
 	case $part in
 	disk) part_disk ;;
-	account | syncs) rounds 1 "part_$part" ;;
+	account | syncs | queue) rounds 1 "part_$part" ;;
 	*) rounds "$ROUNDS" "part_${part/-/_}" ;;
 	esac
 done

@@ -82,6 +82,8 @@ var (
 	rssLine       = line{"memory after that", "start", "rss", ""}
 	rssMailLine   = line{"memory after that", "start with mail", "rss", ""}
 	binaryLine    = line{"binary", "binary", "note", ""}
+	login1Line    = line{"1 connection at a time", "login c=1", "imap-login", ""}
+	login10Line   = line{"10 connections at a time", "login c=10", "imap-login", ""}
 	syncs1Line    = line{"1 connection", "syncs c=1", "syncs", ""}
 	syncs10Line   = line{"10 connections", "syncs c=10", "syncs", ""}
 )
@@ -109,6 +111,15 @@ func sections() []section {
 	}
 	return []section{
 		deliver,
+		submissions(deliver.columns),
+		{"Logins and logouts by IMAP", []line{login1Line, login10Line},
+			[]column{{"/s", perSec, "%.0f"}, {"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}, {"CPU ms", extra("server_cpu_ms_per_op"), "%.3f"}},
+			[]goal{
+				{"logins at c=1, times Dovecot's", login1Line, login1Line, "dovecot", perSec, perSec, 5, false},
+				{"logins at c=10, times Dovecot's", login10Line, login10Line, "dovecot", perSec, perSec, 5, false},
+			}},
+		{"Memory with messages in the queue", []line{{"none", "queue empty", "rss", ""}, {"100,000 of 1 KiB", "queue full", "rss", ""}},
+			[]column{{"RSS MiB", mib("rss_kib"), "%.1f"}, {"PSS MiB", mib("pss_kib"), "%.1f"}}, nil},
 		{"Deliveries to one account by 10 connections", []line{emptyLine, fullLine}, deliver.columns,
 			[]goal{
 				{"accepted with 50,000 messages, times that when empty", fullLine, emptyLine, "", perSec, perSec, 0.9, false},
@@ -156,6 +167,21 @@ func sections() []section {
 			{"bbolt, one row per transaction", "disk", "fsync bbolt Update", "c=1"},
 		}, []column{{"/s", perSec, "%.0f"}, {"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, nil},
 	}
+}
+
+// submissions is the section for messages of users, through the queue to accounts
+// of the same server.
+func submissions(columns []column) section {
+	s := section{title: "Submissions of 10 KiB by 10 accounts to themselves, AUTH PLAIN", columns: columns}
+	e2e := extra("end_to_end_per_sec")
+	for _, c := range []int{1, 10, 50} {
+		l := line{fmt.Sprintf("%d connections", c), fmt.Sprintf("submit c=%d", c), "submit", ""}
+		s.lines = append(s.lines, l)
+		s.goals = append(s.goals,
+			goal{fmt.Sprintf("accepted at c=%d, times Postfix", c), l, l, "postfix", perSec, perSec, 1.5, false},
+			goal{fmt.Sprintf("end to end at c=%d, times Postfix+Dovecot", c), l, l, "postfix", e2e, e2e, 2.5, false})
+	}
+	return s
 }
 
 func mib(name string) field {
