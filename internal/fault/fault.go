@@ -16,6 +16,7 @@ type Set struct {
 	mu    sync.Mutex
 	armed map[string]arming
 	hits  map[string]int
+	all   func(name string) error // Nil: nothing.
 }
 
 // arming is what Arm or ArmNth asked for at one point.
@@ -50,6 +51,15 @@ func (s *Set) arm(name string, a arming) {
 	s.armed[name] = a
 }
 
+// ArmAll makes every Hit of any name run fn, which gets the name, and then what is
+// armed at that point, unless fn returns an error. Nil ends that. It is for tests
+// that count the points of a whole program, whatever their names.
+func (s *Set) ArmAll(fn func(name string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = fn
+}
+
 // Disarm makes Hit of name do nothing again but count.
 func (s *Set) Disarm(name string) {
 	s.mu.Lock()
@@ -73,20 +83,26 @@ func (s *Set) Hit(name string) error {
 	if s == nil {
 		return nil
 	}
-	if fn := s.hit(name); fn != nil {
-		return fn()
+	all, one := s.hit(name)
+	if all != nil {
+		if err := all(name); err != nil {
+			return err
+		}
+	}
+	if one != nil {
+		return one()
 	}
 	return nil
 }
 
 // hit returns what to run, so that it runs without the lock.
-func (s *Set) hit(name string) func() error {
+func (s *Set) hit(name string) (all func(name string) error, one func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hits[name]++
 	a, ok := s.armed[name]
 	if !ok || a.at != 0 && a.at != s.hits[name] {
-		return nil
+		return s.all, nil
 	}
-	return a.fn
+	return s.all, a.fn
 }

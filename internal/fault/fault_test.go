@@ -52,6 +52,35 @@ func TestHit(t *testing.T) {
 	}
 }
 
+// TestArmAll shows that one function sees the hits of all points, in front of what
+// is armed at one of them.
+func TestArmAll(t *testing.T) {
+	t.Parallel()
+	boom, first := errors.New("boom"), errors.New("first")
+	s := New()
+	var seen []string
+	s.Arm("armed", func() error { return boom })
+	s.ArmAll(func(name string) error {
+		seen = append(seen, name)
+		if len(seen) == 3 {
+			return first
+		}
+		return nil
+	})
+	for i, step := range []struct {
+		name string
+		want error
+	}{{"other", nil}, {"armed", boom}, {"armed", first}} {
+		if err := s.Hit(step.name); !errors.Is(err, step.want) {
+			t.Errorf("hit %d: got %v, want %v", i, err, step.want)
+		}
+	}
+	s.ArmAll(nil)
+	if err := s.Hit("other"); err != nil || !slices.Equal(seen, []string{"other", "armed", "armed"}) {
+		t.Errorf("got %v, seen %q", err, seen)
+	}
+}
+
 func TestNilSetDoesNothing(t *testing.T) {
 	t.Parallel()
 	var s *Set
