@@ -53,15 +53,15 @@ type Account struct {
 	mu        sync.Mutex
 	pending   []*item // In sequence order.
 	updates   []*update
-	staged    map[int64]struct{}  // Ids given and not yet stored.
-	keys      map[string]struct{} // Hand-over keys of pending items.
-	reserved  int64               // Bytes of quota taken by what is not yet applied.
-	reserving int                 // Deliveries between reserve and push.
-	size      int64               // As in accountRow, of the last commit.
-	boxes     map[string]int64    // Mailbox ids by name, of the last commit.
-	applied   uint64              // Sequence number of the last item dealt with.
-	durable   uint64              // Sequence number of the last item pushed.
-	urgent    bool                // Somebody waits for what is pending.
+	staged    map[int64]struct{}       // Ids given and not yet stored.
+	keys      map[string]chan struct{} // Hand-over keys of pending items; closed when they are settled.
+	reserved  int64                    // Bytes of quota taken by what is not yet applied.
+	reserving int                      // Deliveries between reserve and push.
+	size      int64                    // As in accountRow, of the last commit.
+	boxes     map[string]int64         // Mailbox ids by name, of the last commit.
+	applied   uint64                   // Sequence number of the last item dealt with.
+	durable   uint64                   // Sequence number of the last item pushed.
+	urgent    bool                     // Somebody waits for what is pending.
 	closing   bool
 	erasing   bool            // Something may be erasable now.
 	waiters   []chan struct{} // Closed when something was applied, or failed.
@@ -104,7 +104,7 @@ func openAccount(ctx context.Context, d *Dir, name string) (*Account, error) {
 func newAccountOf(d *Dir, name string, db *bstore.DB) *Account {
 	a := &Account{
 		dir: d, name: name, path: d.accountDir(name), db: db, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		staged: map[int64]struct{}{}, keys: map[string]struct{}{}, knownDirs: map[string]bool{},
+		staged: map[int64]struct{}{}, keys: map[string]chan struct{}{}, knownDirs: map[string]bool{},
 	}
 	a.hub = newHub(a)
 	return a
@@ -340,7 +340,7 @@ func (a *Account) reserve(size int64, noQuota bool, mailbox, key string) (emailI
 		return 0, 0, 0, ErrHandoverPending
 	}
 	if key != "" {
-		a.keys[key] = struct{}{}
+		a.keys[key] = make(chan struct{})
 	}
 	a.reserved += size
 	a.reserving++
@@ -354,7 +354,7 @@ func (a *Account) unreserve(size int64, key string) {
 	defer a.mu.Unlock()
 	a.reserved -= size
 	a.reserving--
-	delete(a.keys, key)
+	a.settleKey(key)
 	if a.closing {
 		a.wakeUp() // The writer waits for it.
 	}
@@ -386,9 +386,17 @@ func (a *Account) takeKeys(it *item) {
 // addKeys is takeKeys with a.mu held.
 func (a *Account) addKeys(it *item) {
 	for _, rcpt := range it.rcpts {
-		if rcpt.key != "" {
-			a.keys[rcpt.key] = struct{}{}
+		if _, ok := a.keys[rcpt.key]; !ok && rcpt.key != "" {
+			a.keys[rcpt.key] = make(chan struct{})
 		}
+	}
+}
+
+// settleKey forgets the key of an item that is applied, or given up. a.mu is held.
+func (a *Account) settleKey(key string) {
+	if ch, ok := a.keys[key]; ok {
+		delete(a.keys, key)
+		close(ch)
 	}
 }
 

@@ -139,7 +139,7 @@ func (w *writer) unreserve(items []*item) {
 			it.reserved = false
 		}
 		for _, rcpt := range it.rcpts {
-			delete(w.a.keys, rcpt.key)
+			w.a.settleKey(rcpt.key)
 		}
 	}
 }

@@ -8,23 +8,16 @@ import (
 	"github.com/mjl-/bstore"
 )
 
-// handoverPoll is the time between looks at a delivery that is not durable yet.
-const handoverPoll = 10 * time.Millisecond
+// handoverPoll is the time between looks whether an account still applies what
+// waits for it.
+const handoverPoll = time.Second
 
 // HandedOver says whether the account has the message that was handed over with
-// a key, and waits until what is on its way is applied (journal.md, rule 18).
+// a key, and waits until what is on its way is applied (journal.md, rule 18). It
+// does not hurry the account, which may gather more first.
 func (a *Account) HandedOver(ctx context.Context, key string) (bool, error) {
-	for a.keyPending(key) {
-		a.WaitDurable(ctx)
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		if a.isFailing() {
-			return false, ErrHandoverPending
-		}
-		if a.keyPending(key) {
-			time.Sleep(handoverPoll) // It is on its way into the journal.
-		}
+	if err := a.waitKey(ctx, key); err != nil {
+		return false, err
 	}
 	found := false
 	err := a.View(ctx, func(tx *Tx) error {
@@ -58,12 +51,34 @@ func (a *Account) ConfirmHandover(ctx context.Context, keys []string) error {
 	})
 }
 
-// keyPending says whether a delivery with a key waits to be applied.
-func (a *Account) keyPending(key string) bool {
+// waitKey waits until no delivery with a key waits to be applied.
+func (a *Account) waitKey(ctx context.Context, key string) error {
+	settled := a.pendingKey(key)
+	if settled == nil {
+		return nil
+	}
+	look := time.NewTicker(handoverPoll)
+	defer look.Stop()
+	for {
+		if a.isFailing() {
+			return ErrHandoverPending
+		}
+		select {
+		case <-settled:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+	}
+}
+
+// pendingKey returns what is closed when the delivery with a key is applied or
+// given up, nil if there is none on its way.
+func (a *Account) pendingKey(key string) <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, ok := a.keys[key]
-	return ok
+	return a.keys[key]
 }
 
 // isFailing says whether applying fails at present.
