@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mjl-/bstore"
@@ -14,7 +15,8 @@ const failRetry = time.Minute
 
 // Finish records what came of Work, for all its messages, and ends the lease. It
 // is on disk when Finish returns. A message without a report stays as if the
-// process had died: the attempt counts.
+// process had died: the attempt counts. What was handed over waits a moment for
+// other changes: nobody waits for that, since accounts know its key.
 //
 // It does not stop when ctx ends: what came of an attempt must be kept.
 func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
@@ -32,23 +34,29 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 			db.log.Warn("delivery without report", "message", w.Messages[i].ID)
 		}
 	}
-	return db.finish(w.lease, byID)
+	late := w.Local && !slices.ContainsFunc(reports, func(r Report) bool { return r.Retry || !r.Result.OK })
+	return db.endLease(w.lease, late, db.reported(w.lease, byID))
 }
 
 // finish ends a lease with reports.
 func (db *DB) finish(l *lease, reports map[int64]*Report) error {
-	return db.endLease(l, func(r *messageRow, now time.Time) Outcome {
+	return db.endLease(l, false, db.reported(l, reports))
+}
+
+// reported returns what decides about the rows of a lease by reports.
+func (db *DB) reported(l *lease, reports map[int64]*Report) func(r *messageRow, now time.Time) Outcome {
+	return func(r *messageRow, now time.Time) Outcome {
 		rep := reports[r.ID]
 		if rep == nil {
 			return db.unreported(r, l, now)
 		}
 		return db.report(r, l, rep, now)
-	})
+	}
 }
 
 // finishHeld ends a lease by holding its messages.
 func (db *DB) finishHeld(l *lease, why string) error {
-	return db.endLease(l, func(r *messageRow, now time.Time) Outcome {
+	return db.endLease(l, false, func(r *messageRow, now time.Time) Outcome {
 		r.M.State = Held
 		r.addResult(Result{Start: now, Error: why})
 		return ""
@@ -56,8 +64,8 @@ func (db *DB) finishHeld(l *lease, why string) error {
 }
 
 // endLease ends a lease: decide changes each row, or returns the outcome with
-// which it is retired.
-func (db *DB) endLease(l *lease, decide func(r *messageRow, now time.Time) Outcome) error {
+// which it is retired. If late, that may wait for other changes.
+func (db *DB) endLease(l *lease, late bool, decide func(r *messageRow, now time.Time) Outcome) error {
 	if l == nil {
 		return ErrLease
 	}
@@ -70,7 +78,7 @@ func (db *DB) endLease(l *lease, decide func(r *messageRow, now time.Time) Outco
 	db.mu.Unlock()
 
 	f := &finishing{db: db, lease: l, decide: decide}
-	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries)})
+	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries), late: late})
 	if err != nil {
 		return fmt.Errorf("recording deliveries: %w", err)
 	}

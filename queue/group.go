@@ -11,6 +11,10 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 )
 
+// gatherTime is how long changes that nobody is in a hurry for wait for others.
+// Under load they so cost no commit of their own.
+const gatherTime = 50 * time.Millisecond
+
 // Limits of one commit.
 const (
 	groupMax     = 256  // Changes.
@@ -29,6 +33,7 @@ type change struct {
 
 	rows  int  // About how many messages it is about.
 	alone bool // Shares no commit: rows and memory agree when it runs.
+	late  bool // May wait for others, for gatherTime.
 
 	// content is the id of the content it has inserted, 0 for none. Its directory is
 	// dir. What came of syncing the file comes by synced, during or after the commit.
@@ -93,6 +98,7 @@ func (db *DB) commitLoop() {
 	defer close(db.done)
 	for range db.work {
 		for {
+			db.gather()
 			group := db.nextGroup()
 			if len(group) == 0 {
 				break
@@ -100,6 +106,36 @@ func (db *DB) commitLoop() {
 			db.runGroup(group)
 		}
 	}
+}
+
+// gather waits until there is a change that is not late, at most gatherTime.
+func (db *DB) gather() {
+	timer := time.NewTimer(gatherTime)
+	defer timer.Stop()
+	for db.onlyLate() {
+		select {
+		case _, open := <-db.work:
+			if !open {
+				return
+			}
+		case <-timer.C:
+			return
+		case <-db.stop:
+			return
+		}
+	}
+}
+
+// onlyLate says whether all changes that wait can wait for more.
+func (db *DB) onlyLate() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for _, c := range db.pending {
+		if !c.late {
+			return false
+		}
+	}
+	return len(db.pending) > 0 && len(db.pending) < groupMax
 }
 
 // nextGroup takes changes that wait.
