@@ -14,7 +14,7 @@ type Queue struct {
 	NoticeAfter      time.Duration   `sconf:"optional" sconf-doc:"How long after it was submitted the sender is told that a message is delayed, once. If absent, 4h. Negative for never."`
 	Deliveries       int64           `sconf:"optional" sconf-doc:"Deliveries to other servers at a time. If absent, 100."`
 	DomainDeliveries int64           `sconf:"optional" sconf-doc:"Deliveries to one domain at a time. If absent, 5."`
-	LocalDeliveries  int64           `sconf:"optional" sconf-doc:"Deliveries to accounts here at a time. If absent, 50."`
+	LocalDeliveries  int64           `sconf:"optional" sconf-doc:"Deliveries to accounts here at a time. If absent, 200."`
 }
 
 // Limits on Queue. Waits below a second would be a busy loop, and nobody reads
@@ -33,7 +33,7 @@ func DefaultQueue() Queue {
 			7*time.Minute + 30*time.Second, 15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour,
 		},
 		RetryEvery: 12 * time.Hour, GiveUpAfter: 4 * 24 * time.Hour, NoticeAfter: 4 * time.Hour,
-		Deliveries: 100, DomainDeliveries: 5, LocalDeliveries: 50,
+		Deliveries: 100, DomainDeliveries: 5, LocalDeliveries: 200,
 	}
 }
 

@@ -50,7 +50,7 @@ func TestQueueDefaults(t *testing.T) {
 	t.Parallel()
 	c := &Config{Static: Static{Queue: Queue{NoticeAfter: -1, Deliveries: 7}}}
 	q := c.Queue()
-	if len(q.RetryWaits) != 7 || q.RetryWaits[0] != 450*time.Second || q.GiveUpAfter != 96*time.Hour || q.NoticeAfter != 0 || q.Deliveries != 7 || q.LocalDeliveries != 50 {
+	if len(q.RetryWaits) != 7 || q.RetryWaits[0] != 450*time.Second || q.GiveUpAfter != 96*time.Hour || q.NoticeAfter != 0 || q.Deliveries != 7 || q.LocalDeliveries != 200 {
 		t.Errorf("got %+v", q)
 	}
 	if c.Static.Queue.RetryWaits != nil {

@@ -20,7 +20,7 @@ import (
 const (
 	deliveriesMaxDefault  = 100
 	destinationMaxDefault = 5
-	localMaxDefault       = 50
+	localMaxDefault       = 200
 
 	// remoteRcptsMax is how many recipients every server takes in one transaction:
 	// RFC 5321, section 4.5.3.1.8.

@@ -123,7 +123,7 @@ type Options struct {
 	Local func(domain string) bool
 
 	// DeliveriesMax bounds remote deliveries at a time, DestinationMax those to one
-	// domain, LocalMax hand-overs at a time. Zero: 100, 5, 50.
+	// domain, LocalMax hand-overs at a time. Zero: 100, 5, 200.
 	DeliveriesMax, DestinationMax, LocalMax int
 
 	// KeepRetired is how long retired messages stay as rows, without content. Zero:

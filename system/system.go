@@ -357,9 +357,11 @@ func (s *System) makeMail(context.Context) error {
 			return err
 		}
 	}
+	q := s.current().Queue()
 	s.delivery, err = delivery.New(delivery.Options{
 		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
+		Workers: int(q.Deliveries + q.LocalDeliveries),
 	})
 	return err
 }
