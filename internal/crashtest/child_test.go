@@ -24,7 +24,9 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/system"
 )
 
 // childEnv is the variable that makes the test binary a child.
@@ -37,6 +39,7 @@ type task struct {
 	Seed  uint64
 
 	Fault string // Point to be armed, before the store is opened.
+	After string // Only once this point was hit for the first time; "" for always.
 	Nth   int    // The hit that counts.
 	Hold  bool   // Tell and wait there, instead of being killed.
 
@@ -45,7 +48,20 @@ type task struct {
 	HoldAt string   // Point after which the commit of each database is held when it is shown to readers, and not on disk.
 	Quiet  bool     // Looking, but no load other than what Retry asks for.
 	Retry  []retry  // What the queue still has.
+
+	System *server // A whole System is to be run. Nil: the store alone.
+	Load   string  // Of a System: one of the loads below.
+	Rcpts  []string
 }
+
+// Loads of a System.
+const (
+	loadAll    = ""       // Mail, and that of the store.
+	loadMail   = "mail"   // Mail alone.
+	loadRemote = "remote" // Mail of alice to others.
+	loadOne    = "one"    // One message of alice to Rcpts.
+	loadNone   = "none"
+)
 
 func TestMain(m *testing.M) {
 	if env := os.Getenv(childEnv); env != "" {
@@ -97,6 +113,8 @@ type child struct {
 	*teller
 	ctx      context.Context
 	d        *store.Dir
+	system   *running // Nil if the store alone is run.
+	mailer   *mailer
 	accounts map[string]*store.Account
 	once     sync.Once
 }
@@ -115,6 +133,7 @@ func runChild(env string) int {
 		}
 	}
 	c.removeBackups()
+	c.remove(c.Dir + queueBackupSuffix)
 	if err := c.open(); err != nil {
 		c.unexpected(err)
 		return 2
@@ -138,21 +157,46 @@ func (c *child) open() error {
 		faults.ArmNth(c.HoldAt, max(1, c.Nth), func() error {
 			return c.databases(func(fds []uint32) error { return holdSecondSync(fds, c.tellReached) })
 		})
+	case c.After != "":
+		faults.ArmNth(c.After, 1, func() error {
+			faults.ArmNth(c.Fault, max(1, c.Nth), c.reached)
+			return nil
+		})
 	case c.Fault != "":
 		faults.ArmNth(c.Fault, max(1, c.Nth), c.reached)
 	}
-	opts := storeOptions(c.Dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
-	opts.Faults = faults
-	var err error
-	if c.d, err = store.Open(c.ctx, opts); err != nil {
+	if err := c.openStore(faults); err != nil {
 		return err
 	}
 	for _, name := range accountNames {
+		var err error
 		if c.accounts[name], err = c.d.Account(c.ctx, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// openStore opens the store, alone or as a part of a System.
+func (c *child) openStore(faults *fault.Set) error {
+	var err error
+	if c.System == nil {
+		opts := storeOptions(c.Dir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+		opts.Faults = faults
+		c.d, err = store.Open(c.ctx, opts)
+		return err
+	}
+	if c.system, err = c.System.run(c.ctx, func(o *system.Options) { o.Faults = faults }); err != nil {
+		return err
+	}
+	c.d = c.system.Accounts()
+	c.mailer = &mailer{c.system, c.tell}
+	if c.Load == loadNone {
+		return nil
+	}
+	// The password is checked once, which takes longer than most children live.
+	s := &session{way: wayUser}
+	return errors.Join(c.mailer.connect(s), s.close())
 }
 
 // reached is what happens at the fault point.
@@ -190,6 +234,19 @@ func (c *child) work() {
 			}
 		})
 	}
+	switch c.Load {
+	case loadNone:
+		forever()
+	case loadOne:
+		c.sendOne()
+		forever()
+	case loadRemote:
+		c.mailOut(run)
+		forever()
+	case loadMail:
+		c.mail(run)
+		forever()
+	}
 	for i, r := range c.Retry {
 		wg.Go(func() { c.handOver(r, rand.New(rand.NewPCG(c.Seed, uint64(1000+i)))) })
 	}
@@ -199,6 +256,9 @@ func (c *child) work() {
 	}
 	if c.Quiet {
 		forever()
+	}
+	if c.System != nil {
+		c.mail(run)
 	}
 	for i := range 4 {
 		run(i, c.deliver)
@@ -232,21 +292,30 @@ func (c *child) backup(rng *rand.Rand) {
 const backupSuffix = ".backup"
 
 func (c *child) removeBackups() {
-	if err := os.RemoveAll(c.Dir + backupSuffix); err != nil {
+	c.remove(c.Dir + backupSuffix)
+}
+
+func (c *child) remove(path string) {
+	if err := os.RemoveAll(path); err != nil {
 		c.unexpected(err)
 	}
 }
 
-// databases calls fn with the file descriptors of the accounts' databases, which
-// stay as they are.
+// databases calls fn with the file descriptors of the accounts' databases, or of
+// that of the queue if the point where syncs lie is one of the queue. They stay as
+// they are.
 func (c *child) databases(fn func(fds []uint32) error) error {
+	below := c.Dir + "/accounts/"
+	if slices.Contains(queue.Points(), c.LieAt) {
+		below = c.Dir + "/queue/index"
+	}
 	links, err := filepath.Glob("/proc/self/fd/*")
 	if err != nil {
 		return err
 	}
 	var fds []uint32
 	for _, link := range links {
-		if path, err := os.Readlink(link); err != nil || !strings.HasPrefix(path, c.Dir+"/accounts/") {
+		if path, err := os.Readlink(link); err != nil || !strings.HasPrefix(path, below) {
 			continue
 		}
 		fd, err := strconv.ParseUint(filepath.Base(link), 10, 32)

@@ -42,6 +42,8 @@ const (
 	opFlagging   = "flagging"   // Account, At, Flags.
 	opFlagged    = "flagged"    // Account, At, Flags, ModSeq.
 	opSeen       = "seen"       // ID, Account, At, ModSeq: a session was shown the message.
+	opSubmitting = "submitting" // ID, Account (the way), Accounts (addresses): to be sent to a System.
+	opSubmitted  = "submitted"  // ID: was acknowledged.
 	opReached    = "reached"    // The point is reached, and held.
 	opUnexpected = "unexpected" // Text: something failed that should not.
 )

@@ -135,13 +135,40 @@ func (p *process) wait(t *testing.T) {
 // verify compares what is left with the ledger.
 func verify(t *testing.T, l *ledger, dir, when string) {
 	t.Helper()
-	d, err := inspect(t.Context(), dir, testLog(t))
+	problems, err := inspectAll(t, l, dir)
 	if err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}
-	if problems := l.compare(d); len(problems) > 0 {
+	if len(problems) > 0 {
 		t.Fatalf("%s: %s", when, strings.Join(problems, "\n"))
 	}
+}
+
+// inspectAll returns what is wrong with what is left, of the store alone or of a
+// System.
+func inspectAll(t *testing.T, l *ledger, dir string) ([]string, error) {
+	t.Helper()
+	if l.mail == nil {
+		d, err := inspect(t.Context(), dir, testLog(t))
+		if err != nil {
+			return nil, err
+		}
+		return l.compare(d), nil
+	}
+	d, m, err := inspectSystem(t.Context(), l.mail, dir)
+	if err != nil {
+		return nil, err
+	}
+	return append(l.compare(d), l.mail.compare(m)...), nil
+}
+
+// verifyConfirmed checks that accounts keep nothing for the queue in the end.
+func verifyConfirmed(t *testing.T, l *ledger) {
+	t.Helper()
+	if err := confirmed(t.Context(), l.mail); err != nil {
+		t.Errorf("after the last start: %v", err)
+	}
+	t.Logf("%d messages sent, %d times one more than once at another server", len(l.mail.letters), l.mail.twice)
 }
 
 // newStore makes a store in dir and its ledger.
@@ -160,15 +187,16 @@ func TestKillAtRandom(t *testing.T) {
 	seed := seedOf(t)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	dir := t.TempDir()
-	l := newStore(t, dir)
+	l := newSystem(t, dir)
 	for i := range *rounds {
-		p := start(t, l, task{Dir: dir, Round: fmt.Sprint(i), Seed: rng.Uint64(), Retry: l.retries()})
+		p := start(t, l, task{Dir: dir, Round: fmt.Sprint(i), Seed: rng.Uint64(), Retry: l.retries(), System: &l.mail.server})
 		p.until(t, "the store is open", p.ready)
 		time.Sleep(time.Duration(20+rng.IntN(200)) * time.Millisecond)
 		p.kill(t)
 		verify(t, l, dir, fmt.Sprintf("round %d", i))
 	}
 	t.Logf("%d contents", len(l.contents))
+	verifyConfirmed(t, l)
 }
 
 // faultPoints are all of them.

@@ -13,6 +13,7 @@ type ledger struct {
 	contents map[string]*content // By id.
 	accounts map[string]*account // By name.
 	problems []string
+	mail     *mailLedger // Nil: the store alone is run.
 }
 
 // content is a message that was offered.
@@ -121,6 +122,8 @@ func (l *ledger) note(f fact) {
 		p.flags, p.flagsOK, p.pending = f.Flags, true, nil
 	case opSeen:
 		l.at(f.Account, f.At, f.ID)
+	case opSubmitting, opSubmitted:
+		l.mail.note(f)
 	case opUnexpected:
 		l.problem("child: %s", f.Text)
 	}
