@@ -173,13 +173,16 @@ func TestCutAtRandom(t *testing.T) {
 	for i := range *rounds {
 		if i%10 == 0 { // The disk is small.
 			d = newDisk(t, i/10)
-			l = newStore(t, d.dir())
+			l = newSystem(t, d.dir())
 		}
-		p := start(t, l, task{Dir: d.dir(), Round: fmt.Sprint(i), Seed: rng.Uint64(), Retry: l.retries()})
+		p := start(t, l, task{Dir: d.dir(), Round: fmt.Sprint(i), Seed: rng.Uint64(), Retry: l.retries(), System: &l.mail.server})
 		p.until(t, "the store is open", p.ready)
 		time.Sleep(time.Duration(20+rng.IntN(300)) * time.Millisecond)
 		d.cut(p)
 		verify(t, l, d.dir(), fmt.Sprintf("round %d", i))
+		if i%10 == 9 || i == *rounds-1 {
+			verifyConfirmed(t, l)
+		}
 	}
 	t.Logf("%d contents since the last new disk", len(l.contents))
 }
@@ -195,18 +198,18 @@ func TestCutAtFaultPoints(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, uint64(100+i)))
 			d := newDisk(t, i)
-			l := newStore(t, d.dir())
-			p := start(t, l, task{Dir: d.dir(), Round: "before", Seed: rng.Uint64()})
+			l := newFor(t, point, d.dir())
+			p := start(t, l, l.task(task{Dir: d.dir(), Round: "before", Seed: rng.Uint64()}))
 			p.until(t, "the store is open", p.ready)
 			time.Sleep(50 * time.Millisecond)
 			d.cut(p)
-			p = start(t, l, task{Dir: d.dir(), Round: "held", Seed: rng.Uint64(), Fault: point, Nth: nthOf(point, rng), Hold: true, Retry: l.retries()})
+			p = start(t, l, l.task(task{Dir: d.dir(), Round: "held", Seed: rng.Uint64(), Fault: point, Nth: nthOf(point, rng), Hold: true}))
 			p.until(t, "the fault point", p.reached)
 			time.Sleep(20 * time.Millisecond) // For the others to go as far as they can.
 			d.cut(p)
 			verify(t, l, d.dir(), "after a power cut at "+point)
 			// The queue tries again what it was not told of.
-			p = start(t, l, task{Dir: d.dir(), Round: "after", Seed: rng.Uint64(), Quiet: true, Retry: l.retries()})
+			p = start(t, l, l.task(task{Dir: d.dir(), Round: "after", Seed: rng.Uint64(), Quiet: true}))
 			p.until(t, "the store is open", p.ready)
 			time.Sleep(50 * time.Millisecond)
 			d.cut(p)

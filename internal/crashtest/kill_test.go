@@ -10,11 +10,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mjl-/mox/journal"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
 
@@ -200,7 +202,30 @@ func TestKillAtRandom(t *testing.T) {
 }
 
 // faultPoints are all of them.
-func faultPoints() []string { return append(journal.Points(), store.Points()...) }
+func faultPoints() []string { return slices.Concat(journal.Points(), store.Points(), queue.Points()) }
+
+// newFor makes what has a point: a store, or a System for those of the queue.
+func newFor(t *testing.T, point, dir string) *ledger {
+	t.Helper()
+	if slices.Contains(queue.Points(), point) {
+		return newSystem(t, dir)
+	}
+	return newStore(t, dir)
+}
+
+// task completes a task with what is to be run.
+func (l *ledger) task(tk task) task {
+	tk.Retry = l.retries()
+	if l.mail == nil {
+		return tk
+	}
+	if tk.System = &l.mail.server; tk.Quiet {
+		tk.Load = loadNone
+	} else if tk.Load == "" {
+		tk.Load = loadMail
+	}
+	return tk
+}
 
 // nthOf returns which hit of a point to take: the rare ones come soon.
 func nthOf(point string, rng *rand.Rand) int {
@@ -212,7 +237,7 @@ func nthOf(point string, rng *rand.Rand) int {
 	return 1 + rng.IntN(30)
 }
 
-// TestKillAtFaultPoints kills a store at each named point, which has a history,
+// TestKillAtFaultPoints kills a store, or a System, at each named point, which has a history,
 // and again at the same point in the start that follows.
 func TestKillAtFaultPoints(t *testing.T) {
 	t.Parallel()
@@ -222,16 +247,19 @@ func TestKillAtFaultPoints(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			dir := t.TempDir()
-			l := newStore(t, dir)
-			p := start(t, l, task{Dir: dir, Round: "before", Seed: rng.Uint64()})
+			l := newFor(t, point, dir)
+			p := start(t, l, l.task(task{Dir: dir, Round: "before", Seed: rng.Uint64()}))
 			p.until(t, "the store is open", p.ready)
 			time.Sleep(50 * time.Millisecond)
 			p.kill(t)
 			for round := range 2 {
-				p = start(t, l, task{Dir: dir, Round: fmt.Sprint(round), Seed: rng.Uint64(), Fault: point, Nth: nthOf(point, rng), Retry: l.retries()})
+				p = start(t, l, l.task(task{Dir: dir, Round: fmt.Sprint(round), Seed: rng.Uint64(), Fault: point, Nth: nthOf(point, rng)}))
 				p.wait(t)
 			}
 			verify(t, l, dir, "after kills at "+point)
+			if l.mail != nil {
+				verifyConfirmed(t, l)
+			}
 		})
 	}
 }
