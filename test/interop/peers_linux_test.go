@@ -3,6 +3,7 @@ package interop
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -36,6 +37,7 @@ func testPostfix(t *testing.T, dir string) {
 		t.Run("sent to several", e.testSentToSeveral)
 		t.Run("not sent", e.testNotSent)
 		t.Run("not yet sent", e.testNotYetSent)
+		t.Run("in another's name", e.testForged)
 		t.Run("received", e.testReceived)
 		t.Run("from sendmail", e.testSendmail)
 		t.Run("refused", e.testRefused)
@@ -241,6 +243,25 @@ func (e *exchange) testNotYetSent(t *testing.T) {
 	}
 	if n := e.count(t, "alice", to); n != 0 {
 		t.Errorf("alice got %d notifications", n)
+	}
+}
+
+// testForged submits in the name of somebody else. Postfix hears nothing of it.
+func (e *exchange) testForged(t *testing.T) {
+	t.Parallel()
+	const to = "forged@postfix.test"
+	for _, test := range []struct{ name, from, header string }{
+		{"sender of another account", address("bob"), address("alice")},
+		{"sender elsewhere", "alice@postfix.test", address("alice")},
+		{"From of another account", address("alice"), address("bob")},
+	} {
+		err := e.submitFrom(t, "alice", test.from, gosmtp.MailOptions{}, newMail(test.header, "forged", "Hello.\r\n"), to)
+		if smtpErr, ok := errors.AsType[*gosmtp.SMTPError](err); !ok || smtpErr.Code != 550 {
+			t.Errorf("%s: got %v, want 550", test.name, err)
+		}
+	}
+	if list := e.queued(t, to); len(list) > 0 || len(e.postfix.messages(t, to, "")) > 0 {
+		t.Errorf("got %+v", list)
 	}
 }
 

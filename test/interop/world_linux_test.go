@@ -303,8 +303,17 @@ func newMail(from, id, body string) string {
 		"Message-ID: <" + id + "@client.example>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + body
 }
 
-// submit submits a message of a user with go-smtp, over STARTTLS.
+// submit submits a message of a user.
 func (w *world) submit(t *testing.T, user string, opts gosmtp.MailOptions, msg string, to ...string) {
+	t.Helper()
+	if err := w.submitFrom(t, user, address(user), opts, msg, to...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// submitFrom submits a message with go-smtp, over STARTTLS. A user logs in, and
+// says that the message is from an address.
+func (w *world) submitFrom(t *testing.T, user, from string, opts gosmtp.MailOptions, msg string, to ...string) error {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", ourIP+":587", patience)
 	if err != nil {
@@ -318,9 +327,7 @@ func (w *world) submit(t *testing.T, user string, opts gosmtp.MailOptions, msg s
 	if err := c.Auth(sasl.NewPlainClient("", address(user), password)); err != nil {
 		t.Fatal(err)
 	}
-	if err := send(c, address(user), opts, msg, to...); err != nil {
-		t.Fatal(err)
-	}
+	return send(c, from, opts, msg, to...)
 }
 
 // send sends a message with go-smtp, and says QUIT.
