@@ -60,8 +60,27 @@ func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v 
 		return nil, s.queueNotice(ctx, d, content, utf8)
 	}
 	return s.opts.Receiver.Notify(ctx, receive.Notice{
-		CID: s.opts.CIDs.Next(), Key: m.Key + ":" + string(v.notice), Account: m.Account, To: to, Content: content, UTF8: utf8,
+		CID: s.opts.CIDs.Next(), Key: noticeKey(m, v.notice), Account: m.Account, To: to, Content: content, UTF8: utf8,
 	})
+}
+
+// noticeKey returns the key of a notification about m.
+func noticeKey(m *queue.Message, a dsn.Action) string { return m.Key + ":" + string(a) }
+
+// secondAttempt is how long after it was queued a message certainly has had an
+// attempt before the present one, if the process was running.
+const secondAttempt = 10 * time.Second
+
+// earlierNotices returns the keys that the account of a sender may have for
+// notifications about m, which is to be retired. It may have one that the queue
+// doesn't know of: of an attempt that was not recorded because the process died, and
+// after which none was to be told any more. Hand-overs are not on record before they
+// end, so that time has to tell.
+func earlierNotices(m *queue.Message, ended time.Time) []queue.Handed {
+	if m.Account == "" || m.MailFrom == "" || m.Attempts <= 1 && ended.Sub(m.Queued) < secondAttempt {
+		return nil
+	}
+	return []queue.Handed{{Account: m.Account, Key: noticeKey(m, dsn.Delayed)}, {Account: m.Account, Key: noticeKey(m, dsn.Failed)}}
 }
 
 // composeNotice returns the notification about m.

@@ -81,6 +81,9 @@ func (d *delivery) conclude(ctx context.Context, tries []try) {
 		if v.notice != "" {
 			d.tell(telling, m, &v)
 		}
+		if !v.report.Retry {
+			v.report.Handed = append(v.report.Handed, earlierNotices(m, t.end)...)
+		}
 		d.note(ctx, m, t, v)
 		reports[i] = v.report
 	}
