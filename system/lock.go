@@ -56,7 +56,7 @@ func LockDataDir(dir string) (*Lock, error) {
 // leave a process with a lock on no name.
 func (l *Lock) Unlock() error {
 	err := l.file.Truncate(0)
-	return errors.Join(err, l.file.Close())
+	return errors.Join(err, unlock(l.file), l.file.Close())
 }
 
 func writePID(f *os.File) error {

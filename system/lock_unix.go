@@ -17,3 +17,8 @@ func tryLock(f *os.File) error {
 	}
 	return err
 }
+
+// unlock gives a lock back at once. Closing the file does so only when no process
+// has it: one that is just being made has a copy of all descriptors, until it runs
+// its program.
+func unlock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }

@@ -20,3 +20,10 @@ func tryLock(f *os.File) error {
 	}
 	return err
 }
+
+// unlock gives a lock back. Windows does so when the file is closed, some time
+// later.
+func unlock(f *os.File) error {
+	at := windows.Overlapped{Offset: lockOffset}
+	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, &at)
+}
