@@ -26,7 +26,7 @@ var (
 )
 
 // faultWait bounds the wait for a fault point to be reached.
-const faultWait = 20 * time.Second
+const faultWait = time.Minute
 
 // seedOf returns the seed and says how to use it again.
 func seedOf(t *testing.T) uint64 {
@@ -45,6 +45,7 @@ func testLog(t *testing.T) *slog.Logger {
 // process is a running child.
 type process struct {
 	cmd     *exec.Cmd
+	ledger  *ledger
 	ready   chan struct{} // Closed when its store is open.
 	reached chan struct{} // Closed when it holds at its fault point.
 	ended   chan struct{} // Closed when all that it told is in the ledger.
@@ -67,7 +68,7 @@ func start(t *testing.T, l *ledger, tk task) *process {
 		t.Fatal(err)
 	}
 	p := &process{
-		cmd:   exec.Command(exe, "-test.run=^$"),
+		cmd: exec.Command(exe, "-test.run=^$"), ledger: l,
 		ready: make(chan struct{}), reached: make(chan struct{}), ended: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(env))
@@ -103,7 +104,7 @@ func (p *process) until(t *testing.T, what string, ch <-chan struct{}) {
 	case <-ch:
 	case <-p.ended:
 		_ = p.cmd.Wait()
-		t.Fatalf("child ended before %s", what)
+		t.Fatalf("child ended before %s: %s", what, strings.Join(p.ledger.problems, "\n"))
 	case <-time.After(faultWait):
 		t.Errorf("%s did not happen", what)
 		p.kill(t)

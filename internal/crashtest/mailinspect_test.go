@@ -37,7 +37,7 @@ func inspectSystem(ctx context.Context, l *mailLedger, dir string) (dump, *mailD
 	m := mailer{r, l.note}
 	err = m.probe(ctx, fmt.Sprintf("probe.%d", len(l.letters)))
 	if err == nil {
-		err = m.drain()
+		err = m.drain(ctx, !l.patient)
 	}
 	if err := errors.Join(err, r.stop()); err != nil {
 		return out, found, errors.Join(err, r.Close())
@@ -69,8 +69,12 @@ func (m *mailer) probe(ctx context.Context, id string) error {
 	return nil
 }
 
-// drain waits until nothing waits in the queue.
-func (m *mailer) drain() error {
+// drainPoll is the time between looks at a queue.
+const drainPoll = 5 * time.Millisecond
+
+// drain waits until nothing waits in the queue. In a hurry it doesn't wait for the
+// time of the next attempts.
+func (m *mailer) drain(ctx context.Context, hurry bool) error {
 	deadline := time.Now().Add(drainWait)
 	for {
 		counts := m.Queue().Stats().Messages
@@ -89,7 +93,12 @@ func (m *mailer) drain() error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the queue is not empty: %v", counts)
 		}
-		time.Sleep(2 * time.Millisecond)
+		if counts[queue.Waiting] > 0 && hurry {
+			if _, err := m.Queue().Reschedule(ctx, queue.Filter{State: queue.Waiting}, func(queue.Message) time.Time { return time.Now() }); err != nil {
+				return err
+			}
+		}
+		time.Sleep(drainPoll)
 	}
 }
 
@@ -219,7 +228,7 @@ func confirmed(ctx context.Context, l *mailLedger) error {
 	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(drainWait); err == nil; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(drainWait); err == nil; time.Sleep(drainPoll) {
 		var waiting map[queue.Handed]bool
 		if waiting, err = unconfirmed(ctx, r.Queue()); len(waiting) == 0 {
 			break

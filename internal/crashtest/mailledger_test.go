@@ -14,8 +14,9 @@ import (
 
 // mailLedger is what is known of mail in a System.
 type mailLedger struct {
-	server server
-	sink   *sink
+	server  server
+	sink    *sink
+	patient bool // Attempts are made when they are due.
 
 	mu      sync.Mutex
 	letters map[string]*letter
