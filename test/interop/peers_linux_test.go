@@ -19,19 +19,9 @@ import (
 func TestPostfix(t *testing.T) { inNetwork(t, testPostfix) }
 
 func testPostfix(t *testing.T, dir string) {
-	w, p := newWorld(t, dir, nil), newPostfix(t, dir)
-	// It is down at first.
-	msg := newMail(address("alice"), "early", "Hello.\r\n")
-	w.submit(t, "alice", gosmtp.MailOptions{}, msg, "early@postfix.test")
-	if r := w.waiting(t, "early@postfix.test", 1); r.Permanent || r.Enhanced != "4.4.1" {
-		t.Errorf("with Postfix down: got %+v, want 4.4.1", r)
-	}
-	p.start(t)
-	w.retry(t, "early@postfix.test")
-	w.gone(t, "early@postfix.test")
-	p.wantWhole(t, "early@postfix.test", "early", msg)
-
-	e := &exchange{w, p}
+	e := &exchange{newWorld(t, dir, nil), newPostfix(t, dir)}
+	w, p := e.world, e.postfix
+	e.testDown(t)
 	t.Run("peers", func(t *testing.T) {
 		t.Run("sent", e.testSent)
 		t.Run("sent to several", e.testSentToSeveral)
@@ -48,6 +38,35 @@ func testPostfix(t *testing.T, dir string) {
 	}
 	if got := p.messages(t, "early@postfix.test", ""); len(got) != 1 {
 		t.Errorf("Postfix has %d messages, want the one that was delayed once", len(got))
+	}
+	if n := w.count(t, "bob", "Subject: mail in-early"); n != 1 {
+		t.Errorf("bob has %d messages, want the one that was delayed once", n)
+	}
+}
+
+// testDown has each of the two down when the other one sends to it. The server of
+// ours is started again with the message in its queue.
+func (e *exchange) testDown(t *testing.T) {
+	const to = "early@postfix.test"
+	msg := newMail(address("alice"), "early", "Hello.\r\n")
+	e.submit(t, "alice", gosmtp.MailOptions{}, msg, to)
+	if r := e.waiting(t, to, 1); r.Permanent || r.Enhanced != "4.4.1" {
+		t.Errorf("with Postfix down: got %+v, want 4.4.1", r)
+	}
+	e.stop(t)
+	e.postfix.start(t)
+	in := newMail("odd@postfix.test", "in-early", oddBody)
+	e.postfix.relay(t, "odd@postfix.test", gosmtp.MailOptions{}, in, address("bob"))
+	if !eventually(func() bool { return strings.Contains(e.postfix.log(), "status=deferred (connect to mox.test") }) {
+		t.Errorf("Postfix did not try to send:\n%s", e.postfix.log())
+	}
+	e.serve(t, nil)
+	e.retry(t, to)
+	e.postfix.wantWhole(t, to, "early", msg)
+	e.gone(t, to)
+	command(t, nil, sbin(t, "postqueue"), "-c", filepath.Join(e.postfix.dir, "etc"), "-f")
+	if got := e.received(t, "bob", "Subject: mail in-early"); !strings.HasSuffix(got, in) {
+		t.Errorf("got %q, want %q at its end", short(got), short(in))
 	}
 }
 

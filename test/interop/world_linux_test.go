@@ -76,6 +76,7 @@ type world struct {
 	system *system.System
 	admin  *admin.Admin
 	roots  *x509.CertPool
+	stop   func(t *testing.T) // Stops the server and looks at what it leaves.
 }
 
 // users are the accounts in a world, named as the part of their address before
@@ -234,32 +235,33 @@ func writeCert(t *testing.T, dir, name string) []byte {
 	return text
 }
 
-// serve runs the System until the test ends, and then looks at what it leaves.
+// serve runs the System until stop is called, or the test ends.
 func (w *world) serve(t *testing.T, dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)) {
 	t.Helper()
 	c, err := live.Open(filepath.Join(w.dir, "mox.conf"), live.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(w.dir, "localserve.log")) // As server.checkLog expects.
+	// Where server.checkLog looks for it.
+	log, err := os.OpenFile(filepath.Join(w.dir, "localserve.log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	if w.system, err = system.New(ctx, system.Options{Config: c, Log: log, Dial: dial}); err != nil {
-		stop()
+		cancel()
 		t.Fatal(err)
 	}
-	if w.admin, err = w.system.Admin(stop); err != nil {
-		stop()
+	if w.admin, err = w.system.Admin(cancel); err != nil {
+		cancel()
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
 	go func() { served <- w.system.Serve(ctx) }()
-	s := &server{t: t, ip: ourIP, dir: w.dir}
-	t.Cleanup(func() {
+	w.stop = func(t *testing.T) {
+		s := &server{t: t, ip: ourIP, dir: w.dir}
 		s.checkMetrics()
-		stop()
+		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("serving: %v", err)
 		}
@@ -273,6 +275,12 @@ func (w *world) serve(t *testing.T, dial func(ctx context.Context, network, addr
 		s.checkData()
 		if t.Failed() {
 			t.Logf("log of the server:\n%s", w.log(t))
+		}
+		w.stop = nil
+	}
+	t.Cleanup(func() {
+		if w.stop != nil {
+			w.stop(t)
 		}
 	})
 }
