@@ -60,7 +60,8 @@ type Options struct {
 	// notifications say of it.
 	Schedule queue.Schedule
 
-	// Workers bounds deliveries at a time, remote and local together. Zero: 150.
+	// Workers bounds deliveries at a time, remote and local together. Zero: 300, which
+	// is what a queue gives out if it is not told otherwise.
 	Workers int
 
 	// ConnectTimeout bounds the time to connect to a host, with all its addresses,
@@ -71,7 +72,7 @@ type Options struct {
 // Defaults of Options.
 const (
 	portDefault           = 25
-	workersDefault        = 150
+	workersDefault        = 300
 	connectTimeoutDefault = 30 * time.Second
 	sessionTimeoutDefault = 30 * time.Minute
 )

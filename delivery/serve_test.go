@@ -193,7 +193,7 @@ func TestNewOptions(t *testing.T) {
 			Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Registerer: prometheus.NewRegistry(), CIDs: cid.NewCounter(time.Now()), Rand: rand.Reader, Schedule: testSchedule,
 		})
 		check(t, err)
-		if o := s.opts; o.Port != 25 || o.Workers != 150 || o.ConnectTimeout != 30*time.Second || o.SessionTimeout != 30*time.Minute || o.Dial == nil || o.Panicked == nil {
+		if o := s.opts; o.Port != 25 || o.Workers != 300 || o.ConnectTimeout != 30*time.Second || o.SessionTimeout != 30*time.Minute || o.Dial == nil || o.Panicked == nil {
 			t.Errorf("got %+v", o)
 		}
 	})
