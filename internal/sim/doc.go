@@ -5,7 +5,8 @@
 // What fails: connections are refused, get no answer, break or fall silent at any
 // byte, or lose just the reply to the end of a message; hosts are gone, and names
 // are not resolved, for hours; processes are killed between any two writes to disk
-// and started again on what was there, or stop in order.
+// and started again on what was there, or stop in order;
+// clocks are set back or forward meanwhile, as far as the queue goes.
 //
 // In the end each message that was accepted is in the account of its recipient, or
 // its sender was told that it isn't: one of the two, once. The only doubles there
@@ -15,6 +16,6 @@
 // The seed makes the plan. It does not make two runs the same: what happens at one
 // moment of virtual time is in the order in which the machine does it.
 //
-// What is not simulated: power cuts (internal/crashtest has those), a clock that
-// jumps while a process runs, TLS between the servers, and junk.
+// What is not simulated: power cuts (internal/crashtest has those), a clock
+// that jumps while a process runs, TLS between the servers, and junk.
 package sim

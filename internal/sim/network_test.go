@@ -187,7 +187,7 @@ func (n *network) connect(p *process, addr netip.AddrPort, local netip.Addr) (ne
 	if p != nil {
 		l.talk.from = p.node
 	}
-	if l.mail && n.rng.Float64() < n.rate || !l.mail && n.rng.Float64() < n.rate/4 {
+	if l.mail && n.rng.Float64() < n.rate || !l.mail && n.rng.Float64() < n.rate/2 {
 		l.plan(n.rng)
 	}
 	if !local.IsValid() {
@@ -249,7 +249,7 @@ type link struct {
 // plan decides what happens to a connection. The time is mostly that of the
 // envelope and of a message, of about 1000 bytes.
 func (l *link) plan(rng *rand.Rand) {
-	l.mishap, l.after = mishap(1+rng.IntN(3)), rng.IntN(3000)
+	l.mishap, l.after = mishap(1+rng.IntN(3)), rng.IntN(2000)
 	if rng.IntN(4) == 0 {
 		l.after = rng.IntN(20000)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +28,9 @@ const password = "in the simulation"
 // usersMax is how many users a node has: accounts u0 and so on.
 const usersMax = 6
 
+// clockMax bounds how much a clock is set back or forward.
+const clockMax = 6 * time.Hour
+
 // node is a server with its own domain, through all its lives.
 type node struct {
 	world *world
@@ -43,6 +47,7 @@ type node struct {
 	mu    sync.Mutex
 	dirs  int
 	kills map[string]int // By fault point.
+	seen  []string       // Fault points that were hit, in the order of their first time.
 	stops int
 }
 
@@ -146,6 +151,7 @@ func (n *node) live(calm, end <-chan struct{}) {
 			return
 		}
 		dir = next
+		n.setClock(dir, calm)
 		select {
 		case <-time.After(n.downtime()):
 		case <-end:
@@ -160,6 +166,40 @@ func (n *node) early(first bool, calm <-chan struct{}) int {
 		return 0
 	}
 	return 1 + n.rng.IntN(20)
+}
+
+// saw notes that a fault point was hit.
+func (n *node) saw(point string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Contains(n.seen, point) {
+		n.seen = append(n.seen, point)
+	}
+}
+
+// when returns when a process is to be killed: after some work, or at a point. Those
+// that are seldom hit have their turn that way.
+func (n *node) when() (hits int, only string) {
+	if n.rng.IntN(2) == 0 {
+		return 1 + n.rng.IntN(150), ""
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return 1 + n.rng.IntN(3), n.seen[n.rng.IntN(len(n.seen))]
+}
+
+// setClock sometimes makes the clock of the node be another one when it is started
+// again: the rows of its queue are from the future then, or are older than they are.
+func (n *node) setClock(dir string, calm <-chan struct{}) {
+	if isClosed(calm) || n.rng.IntN(3) > 0 {
+		return
+	}
+	d := time.Duration(n.rng.Int64N(int64(2*clockMax))) - clockMax
+	if err := queue.Shift(n.world.t.Context(), filepath.Join(dir, "data", "queue"), d); err != nil {
+		n.world.t.Errorf("setting the clock of %s: %v", n.name, err)
+		return
+	}
+	n.world.net.count("clocks set")
 }
 
 func (n *node) downtime() time.Duration {
@@ -188,9 +228,10 @@ func (n *node) oneLife(p *process, calm, end <-chan struct{}) (dir string, over 
 			if stop {
 				return n.stop(p)
 			}
-			p.arm(1 + n.rng.IntN(150))
+			p.arm(n.when())
+			lifetime = time.After(time.Hour) // In which that may not have happened.
 		case <-calm:
-			p.arm(0)
+			p.arm(0, "")
 			calm, lifetime = nil, nil
 		case <-end:
 			n.inspect = (&inspection{world: n.world}).inspect
@@ -211,7 +252,7 @@ func (n *node) stop(p *process) (dir string, over bool) {
 	n.mu.Lock()
 	n.stops++
 	n.mu.Unlock()
-	p.arm(0)
+	p.arm(0, "")
 	p.cancel()
 	select {
 	case <-p.killed: // Only just.

@@ -42,9 +42,10 @@ type process struct {
 	err error
 
 	mu   sync.Mutex
-	dead bool // Cut off from the network.
-	left int  // Fault points until it is killed, 0 for never.
-	at   string
+	dead bool   // Cut off from the network.
+	left int    // Hits of fault points until it is killed, 0 for never.
+	only string // The point whose hits count, empty for all.
+	at   string // Where it was killed.
 }
 
 func (p *process) isDead() bool {
@@ -59,19 +60,21 @@ func (p *process) die() {
 	p.dead = true
 }
 
-// arm has the process killed at the nth fault point from now.
-func (p *process) arm(n int) {
+// arm has the process killed at the nth hit of a fault point from now, of a certain
+// one unless only is empty. Zero is never.
+func (p *process) arm(n int, only string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.left = n
+	p.left, p.only = n, only
 }
 
 // hit is called at each fault point. Once the process is killed, who comes to one
 // stays there until there is an image of what is on disk.
 func (p *process) hit(name string) error {
+	p.node.saw(name)
 	p.mu.Lock()
 	begins := false
-	if p.left > 0 && p.at == "" {
+	if p.left > 0 && p.at == "" && (p.only == "" || p.only == name) {
 		if p.left--; p.left == 0 {
 			p.at, begins = name, true
 		}

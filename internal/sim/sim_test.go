@@ -98,7 +98,7 @@ func newWorld(t *testing.T, set settings, base string) *world {
 	}
 	w.net.setWeather(netip.MustParseAddr("192.0.2.99"), weather(1+set.seed%2))
 	if !set.mild {
-		w.net.setRate(0.2)
+		w.net.setRate(0.3)
 	}
 	return w
 }
