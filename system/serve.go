@@ -30,6 +30,7 @@ func (s *System) Serve(ctx context.Context) error {
 		default:
 		}
 	}
+	s.serving.Store(true) // Before anybody can ask: connections wait already, and all files are open.
 	for _, b := range s.bound {
 		servers.Go(fmt.Sprintf("%s %s", b.Service, b.Addr), func(ctx context.Context) {
 			err := s.serve(ctx, b)
@@ -47,7 +48,6 @@ func (s *System) Serve(ctx context.Context) error {
 			fail(fmt.Errorf("delivering: %w", err))
 		}
 	})
-	s.serving.Store(true)
 	s.log.InfoContext(ctx, "serving", "pkg", "system", "endpoints", len(s.bound), "version", s.opts.Version)
 
 	cause := errStop
