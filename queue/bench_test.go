@@ -2,7 +2,10 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,6 +25,26 @@ func BenchmarkAdd(b *testing.B) {
 				return err
 			})
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		})
+	}
+}
+
+// BenchmarkFile is what the disk allows: a file of 10 KiB written and synced by each
+// of a number of callers, as a queue of files does at least.
+func BenchmarkFile(b *testing.B) {
+	content := make([]byte, 10080)
+	for _, callers := range []int{1, 10, 50} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			dir := b.TempDir()
+			parallel(b, callers, func(i int) error {
+				f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))
+				if err != nil {
+					return err
+				}
+				_, err = f.Write(content)
+				return errors.Join(err, f.Sync(), f.Close())
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "files/s")
 		})
 	}
 }

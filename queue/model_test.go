@@ -521,8 +521,11 @@ func (m *model) same() error {
 	for _, h := range keys {
 		got.unconfirmed[h] = true
 	}
-	if err != nil || len(got.messages) != len(m.now.messages) || !maps.Equal(got.unconfirmed, m.now.unconfirmed) {
-		return fmt.Errorf("%v: %d messages, want %d; keys %v, want %v", err, len(got.messages), len(m.now.messages), got.unconfirmed, m.now.unconfirmed)
+	if err != nil {
+		return err
+	}
+	if len(got.messages) != len(m.now.messages) || !maps.Equal(got.unconfirmed, m.now.unconfirmed) {
+		return fmt.Errorf("%d messages, want %d; keys %v, want %v", len(got.messages), len(m.now.messages), got.unconfirmed, m.now.unconfirmed)
 	}
 	return nil
 }

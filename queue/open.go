@@ -95,7 +95,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	}
 	db.timer = time.AfterFunc(time.Hour, db.signal)
 	db.signal()
-	go db.commitLoop()
+	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
 	return db, nil
 }
 
