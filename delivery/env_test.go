@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
@@ -385,20 +384,14 @@ func (e *env) counter(name string, labels ...string) (sum float64) {
 			continue
 		}
 		for _, m := range f.GetMetric() {
-			if hasLabels(m, labels) {
+			have := map[string]bool{}
+			for _, p := range m.GetLabel() {
+				have[p.GetName()+"="+p.GetValue()] = true
+			}
+			if !slices.ContainsFunc(labels, func(l string) bool { return !have[l] }) {
 				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
 	return sum
-}
-
-func hasLabels(m *dto.Metric, labels []string) bool {
-	for _, l := range labels {
-		name, value, _ := strings.Cut(l, "=")
-		if !slices.ContainsFunc(m.GetLabel(), func(p *dto.LabelPair) bool { return p.GetName() == name && p.GetValue() == value }) {
-			return false
-		}
-	}
-	return true
 }
