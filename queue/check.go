@@ -195,8 +195,14 @@ func (c *checker) files(ctx context.Context) error {
 	return fs.WalkDir(os.DirFS(c.db.contentPath("")), ".", func(name string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
-		} else if err != nil || d.IsDir() || names[name] {
+		} else if err != nil || names[name] {
 			return err
+		}
+		if d.IsDir() {
+			if isHex(d.Name(), 16) {
+				c.add("directory %s has the name of a content", name)
+			}
+			return nil
 		}
 		stray, err := c.stray(ctx, name)
 		if stray {

@@ -175,19 +175,26 @@ func (c *contents) newName(db *DB) (string, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.left == 0 {
-		c.left = contentsPerDir
-		c.dir = (c.dir + 1) % contentDirs
-	}
-	dir := hex.EncodeToString([]byte{byte(c.dir)})
-	if !c.known[c.dir] {
-		if err := atomicfile.MkdirAll(db.contentPath(dir), dirPerm); err != nil {
-			return "", fmt.Errorf("making content directory: %w", diskFull(err))
+	for range contentDirs {
+		if c.left == 0 {
+			c.left = contentsPerDir
+			c.dir = (c.dir + 1) % contentDirs
 		}
-		c.known[c.dir] = true
+		dir := hex.EncodeToString([]byte{byte(c.dir)})
+		if !c.known[c.dir] {
+			err = diskFull(atomicfile.MkdirAll(db.contentPath(dir), dirPerm))
+			if errors.Is(err, ErrDiskFull) {
+				break
+			} else if err != nil {
+				c.left = 0 // Something else may have its name: another will do.
+				continue
+			}
+			c.known[c.dir] = true
+		}
+		c.left--
+		return dir + "/" + name, nil
 	}
-	c.left--
-	return dir + "/" + name, nil
+	return "", fmt.Errorf("making content directory: %w", err)
 }
 
 // random returns 128 random bits as hex.

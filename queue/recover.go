@@ -141,22 +141,8 @@ func (db *DB) checkContents(rows map[string]contentRow) (broken map[int64]string
 		return nil, fmt.Errorf("reading content directory: %w", err)
 	}
 	for _, dir := range dirs {
-		if !isHex(dir.Name(), 1) {
-			continue // Not ours, as lost+found.
-		}
-		files, err := os.ReadDir(db.contentPath(dir.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("reading content directory: %w", err)
-		}
-		for _, f := range files {
-			name := dir.Name() + "/" + f.Name()
-			if _, ok := rows[name]; ok || !isHex(f.Name(), 16) {
-				continue
-			}
-			db.log.Info("removing content without message", "file", name)
-			if err := os.Remove(db.contentPath(name)); err != nil {
-				return nil, fmt.Errorf("removing content without message: %w", err)
-			}
+		if dir.IsDir() && isHex(dir.Name(), 1) { // Others are not ours, as lost+found.
+			db.removeLeftovers(dir.Name(), rows)
 		}
 	}
 	broken = map[int64]string{}
@@ -168,10 +154,30 @@ func (db *DB) checkContents(rows map[string]contentRow) (broken map[int64]string
 	return broken, nil
 }
 
+// removeLeftovers removes files without row from a content directory. What has no
+// name that we give stays, and Check tells of it. What can't be removed is in
+// nobody's way.
+func (db *DB) removeLeftovers(dir string, rows map[string]contentRow) {
+	files, err := os.ReadDir(db.contentPath(dir))
+	if err != nil {
+		db.log.Error("reading content directory", "dir", dir, "err", err)
+	}
+	for _, f := range files {
+		name := dir + "/" + f.Name()
+		if _, ok := rows[name]; ok || !f.Type().IsRegular() || !isHex(f.Name(), 16) {
+			continue
+		}
+		db.log.Info("removing content without message", "file", name)
+		if err := os.Remove(db.contentPath(name)); err != nil {
+			db.log.Error("removing content without message", "file", name, "err", err)
+		}
+	}
+}
+
 // isHex says whether s is n bytes in hex, as in the names of contents.
 func isHex(s string, n int) bool {
 	b, err := hex.DecodeString(s)
-	return err == nil && len(b) == n
+	return err == nil && len(b) == n && s == hex.EncodeToString(b)
 }
 
 // checkFile returns what is wrong with a content file, empty if nothing is.
@@ -286,7 +292,7 @@ func (db *DB) dropUnfinished(ctx context.Context, c contentRow, why string) (dro
 		return false, err
 	}
 	if err := os.Remove(db.contentPath(c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
+		db.log.Error("removing content that was not complete", "file", c.Name, "err", err)
 	}
 	return true, nil
 }

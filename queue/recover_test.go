@@ -2,6 +2,8 @@ package queue
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -150,20 +152,47 @@ func TestStrays(t *testing.T) {
 	w.add("content", "mjl@example.org", "a@remote.example")
 	w.stop()
 	stray := strings.Repeat("0a", 16)
-	kept := []string{"lost+found/file", "00/README", "file"}
+	kept := []string{"lost+found/file", "00/README", "file", "fe", "00/" + strings.ToUpper(stray), "02/" + stray + "/file"}
 	for _, name := range append(kept, "00/"+stray, "ff/"+stray) {
 		path := filepath.Join(w.dir, contentDir, name)
 		errorless(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		errorless(t, os.WriteFile(path, nil, 0o600))
 	}
 	w.start()
-	if n := w.files(); n != 3 { // With lost+found/file and 00/README.
-		t.Errorf("%d files are left", n)
-	}
-	if problems := w.db.Check(t.Context()); len(problems) != len(kept) {
+	w.add("content", "mjl@example.org", "a@remote.example")
+	if problems := w.db.Check(t.Context()); len(problems) != len(kept)+1 { // And the directory 02/stray.
 		t.Errorf("got %v", problems)
 	}
 	for _, name := range kept {
+		if _, err := os.Lstat(filepath.Join(w.dir, contentDir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"00/" + stray, "ff/" + stray} {
+		if _, err := os.Lstat(filepath.Join(w.dir, contentDir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got %v, want that it is gone", name, err)
+		}
+	}
+	errorless(t, os.RemoveAll(filepath.Join(w.dir, contentDir, "02")))
+	for _, name := range kept {
+		errorless(t, os.RemoveAll(filepath.Join(w.dir, contentDir, name)))
+	}
+}
+
+// TestContentDirectoryTaken has files where new contents are to go.
+func TestContentDirectoryTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.stop()
+	for _, name := range []string{"01", "02"} {
+		errorless(t, os.WriteFile(filepath.Join(w.dir, contentDir, name), nil, 0o600))
+	}
+	w.start()
+	w.add("content", "mjl@example.org", "a@remote.example")
+	if files, err := filepath.Glob(filepath.Join(w.dir, contentDir, "03", "*")); err != nil || len(files) != 1 {
+		t.Errorf("the first directory that is free has %q, %v", files, err)
+	}
+	for _, name := range []string{"01", "02"} {
 		errorless(t, os.Remove(filepath.Join(w.dir, contentDir, name)))
 	}
 }
