@@ -85,13 +85,15 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 			Name: b.Listener, Hostname: b.Hostname, TLS: tlsConfig(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
 		})
 	case config.ServiceSubmission, config.ServiceSubmissions:
+		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
-			Name: b.Listener, Hostname: b.Hostname, TLS: s.loginTLS(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
+			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize,
 			Submission: true, Implicit: b.Service == config.ServiceSubmissions, PlainLogin: b.PlainLogins,
 		})
 	case config.ServiceIMAP, config.ServiceIMAPS:
+		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.imap.Serve(ctx, b.ln, imapserver.Listener{
-			Name: b.Listener, Hostname: b.Hostname.ASCII, TLS: s.loginTLS(b.Endpoint), Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
+			Name: b.Listener, Hostname: b.Hostname.ASCII, TLS: c, Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
 		})
 	case config.ServiceMetrics:
 		return s.metrics.Serve(ctx, b.ln)
