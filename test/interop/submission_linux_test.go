@@ -386,36 +386,3 @@ func (s *submission) sendmail(t *testing.T, c config.Submit, subject, with strin
 		t.Errorf("%s: got %s", subject, out)
 	}
 }
-
-// TestReadmeSNail runs the lines of the README for s-nail.
-func TestReadmeSNail(t *testing.T) {
-	t.Parallel()
-	tool(t, "s-nail")
-	s := start(t)
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := regexp.MustCompile(`(?m)^ {4}(.*\bs-nail\b.*)$`).FindAllSubmatch(readme, -1)
-	if len(lines) == 0 {
-		t.Fatal("the README has no lines for s-nail")
-	}
-	port := regexp.MustCompile(`\blocalhost:(\d+)`)
-	for _, m := range lines {
-		line := port.ReplaceAllString(string(m[1]), s.ip+":$1")
-		command(t, nil, "sh", "-c", line)
-	}
-	p := s.imap(t, "Inbox")
-	sent := func() bool {
-		p.ok("NOOP")
-		return len(p.search("ALL")) >= len(lines)
-	}
-	if !eventually(sent) || len(p.search("ALL")) != len(lines) {
-		t.Errorf("got %d messages of %d lines", len(p.search("ALL")), len(lines))
-	}
-	for _, uid := range p.search("ALL") {
-		if got := p.bytes(uid, "BODY.PEEK[]"); !strings.HasSuffix(got, "\r\n\r\nHello again.\r\n") {
-			t.Errorf("got %q", got)
-		}
-	}
-}
