@@ -24,12 +24,13 @@ func (db *DB) Release(ctx context.Context, ids []int64) error {
 }
 
 // Reschedule changes the next attempt of messages that are not being delivered,
-// and returns those it changed, without prefixes.
+// and returns those it changed, without prefixes. next is called before any is
+// changed; one for which it returns the zero time stays as it is.
 func (db *DB) Reschedule(ctx context.Context, f Filter, next func(Message) time.Time) ([]Message, error) {
 	times := map[int64]time.Time{}
 	look := func(m *Message) { times[m.ID] = next(*m).Round(0) }
 	return db.edit(ctx, f, look, func(r *messageRow, delivering bool, _ time.Time) Outcome {
-		if delivering {
+		if delivering || times[r.ID].IsZero() {
 			return unchanged
 		}
 		r.M.NextAttempt, r.Chosen = times[r.ID], true

@@ -182,7 +182,8 @@ func (c *contents) newName(db *DB) (string, error) {
 		}
 		dir := hex.EncodeToString([]byte{byte(c.dir)})
 		if !c.known[c.dir] {
-			err = diskFull(atomicfile.MkdirAll(db.contentPath(dir), dirPerm))
+			// A process that was killed may have made it, without a sync.
+			err = diskFull(errors.Join(atomicfile.MkdirAll(db.contentPath(dir), dirPerm), atomicfile.SyncDir(db.contentPath(""))))
 			if errors.Is(err, ErrDiskFull) {
 				break
 			} else if err != nil {

@@ -90,7 +90,12 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
 		return nil, err
 	}
-	if err := db.recover(ctx, now); err != nil {
+	// A process that was killed may have made files and directories, without a sync.
+	err = errors.Join(atomicfile.SyncDir(opts.Dir), atomicfile.SyncDir(filepath.Dir(opts.Dir)))
+	if err == nil {
+		err = db.recover(ctx, now)
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.db.Close())
 	}
 	db.timer = time.AfterFunc(time.Hour, db.signal)
@@ -111,6 +116,9 @@ func (o *Options) complete() error {
 		value *int
 		zero  int
 	}{{&o.DeliveriesMax, deliveriesMaxDefault}, {&o.DestinationMax, destinationMaxDefault}, {&o.LocalMax, localMaxDefault}} {
+		if *n.value < 0 {
+			return fmt.Errorf("queue: at most %d deliveries", *n.value)
+		}
 		if *n.value == 0 {
 			*n.value = n.zero
 		}

@@ -203,7 +203,7 @@ type Filter struct {
 	State                  State  // Empty: all but retired.
 	Submitted, NextAttempt TimeFilter
 	Transport              *string
-	Max                    int // Zero: no maximum.
+	Max                    int // Zero: no maximum. Of a list its first ones, of changes the oldest messages.
 }
 
 // TimeFilter selects by a time: before (if Before) or after At. The zero value

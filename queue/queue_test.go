@@ -253,6 +253,9 @@ func TestReschedule(t *testing.T) {
 			t.Errorf("got %+v", m)
 		}
 	}
+	if moved, err := w.db.Reschedule(t.Context(), Filter{}, func(Message) time.Time { return time.Time{} }); err != nil || len(moved) != 0 {
+		t.Errorf("moved %s, %v", rcpts(moved), err)
+	}
 	if _, err := w.db.Reschedule(t.Context(), Filter{To: "b@remote.example"}, func(Message) time.Time { return time.Now() }); err != nil {
 		t.Fatal(err)
 	}
@@ -584,11 +587,12 @@ func TestOptions(t *testing.T) {
 	t.Parallel()
 	whole := Options{Dir: t.TempDir(), Log: (&world{t: t}).logger(), Rand: strings.NewReader(""), Schedule: DefaultSchedule(), Local: func(string) bool { return true }}
 	for name, change := range map[string]func(*Options){
-		"no directory": func(o *Options) { o.Dir = "" },
-		"no log":       func(o *Options) { o.Log = nil },
-		"no Rand":      func(o *Options) { o.Rand = nil },
-		"no Local":     func(o *Options) { o.Local = nil },
-		"no schedule":  func(o *Options) { o.Schedule = Schedule{} },
+		"no directory":            func(o *Options) { o.Dir = "" },
+		"no log":                  func(o *Options) { o.Log = nil },
+		"no Rand":                 func(o *Options) { o.Rand = nil },
+		"no Local":                func(o *Options) { o.Local = nil },
+		"no schedule":             func(o *Options) { o.Schedule = Schedule{} },
+		"less than no deliveries": func(o *Options) { o.LocalMax = -1 },
 	} {
 		opts := whole
 		change(&opts)
