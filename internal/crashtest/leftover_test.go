@@ -44,6 +44,11 @@ var leftovers = []leftover{
 	{"tmp/file", "kept"},
 	{"journal/file", "kept"},
 	{"accounts/alice/file", "kept"},
+	{"accounts/file", "kept"},
+	{"accounts/lost+found/", "kept"},
+	{"journal/files/file", "kept"},
+	{"journal/00000000000000000999.log", "kept"},
+	{"auth.db.tmp", "kept"},
 }
 
 // plant puts a leftover there.
