@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/mjl-/mox/dsn"
@@ -45,6 +46,9 @@ func (in *inspection) inspect(p *process) {
 	}
 	if keys, err := p.sys.Queue().Unconfirmed(ctx, 10); err != nil || len(keys) > 0 {
 		bad("keys that were not confirmed: %v, %v", keys, err)
+	}
+	if spools, err := filepath.Glob(filepath.Join(p.dir, "data", "tmp", "*")); err != nil || len(spools) > 0 {
+		bad("left in tmp: %q, %v", spools, err)
 	}
 	names, err := p.sys.Accounts().Accounts()
 	if err != nil {

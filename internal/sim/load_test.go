@@ -146,7 +146,7 @@ func (u *user) compose() *letter {
 		fmt.Fprintf(&b, ".%x is in %s.\r\n", u.rng.Uint64(), m.id)
 	}
 	if u.rng.IntN(100) == 0 {
-		b.WriteString(strings.Repeat(strings.Repeat("large ", 12)+"\r\n", 1000+u.rng.IntN(2000)))
+		b.WriteString(strings.Repeat(strings.Repeat("large ", 12)+"\r\n", 1000+u.rng.IntN(6000)))
 	}
 	m.content = b.String()
 	return m

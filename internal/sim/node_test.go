@@ -49,6 +49,7 @@ type node struct {
 	kills map[string]int // By fault point.
 	seen  []string       // Fault points that were hit, in the order of their first time.
 	stops int
+	bad   []string // Lines of the log that should not be.
 }
 
 func (n *node) domain() string { return n.name + ".example" }
@@ -166,6 +167,18 @@ func (n *node) early(first bool, calm <-chan struct{}) int {
 		return 0
 	}
 	return 1 + n.rng.IntN(20)
+}
+
+// complainMax bounds the lines of the log that are shown.
+const complainMax = 10
+
+// complain notes a line of the log that should not be there.
+func (n *node) complain(line string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.bad) < complainMax {
+		n.bad = append(n.bad, line)
+	}
 }
 
 // saw notes that a fault point was hit.

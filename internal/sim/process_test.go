@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,9 @@ import (
 	"github.com/mjl-/mox/system"
 )
 
-// segmentSize is that of the journals: small, so that they have several.
-const segmentSize = 256 << 10
+// segmentSize is that of the journals: small, so that they have several, and larger
+// than any message here.
+const segmentSize = 768 << 10
 
 // errKilled is what a process gets at each fault point once it is killed. Nothing
 // that it does then counts.
@@ -66,6 +68,19 @@ func (p *process) arm(n int, only string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.left, p.only = n, only
+}
+
+// Write takes a line of the log. Errors are for what an operator must know, and here
+// there is no operator: nothing that fails here is a reason for one, unless the
+// process is dying.
+func (p *process) Write(line []byte) (int, error) {
+	p.mu.Lock()
+	bad := p.at == "" && bytes.Contains(line, []byte(" l=error "))
+	p.mu.Unlock()
+	if bad {
+		p.node.complain(string(line))
+	}
+	return p.node.log.Write(line)
 }
 
 // hit is called at each fault point. Once the process is killed, who comes to one
@@ -116,7 +131,7 @@ func (p *process) run(ctx context.Context) error {
 	}
 	w := p.node.world
 	p.sys, err = system.New(ctx, system.Options{
-		Config: c, Log: p.node.log, Faults: p.faults, Resolver: p.node.dns,
+		Config: c, Log: p, Faults: p.faults, Resolver: p.node.dns,
 		Listen: func(_ context.Context, _, address string) (net.Listener, error) { return w.net.listen(p, address) },
 		Dial: func(ctx context.Context, _, address string, local netip.Addr) (net.Conn, error) {
 			return w.net.dial(ctx, p, address, local)

@@ -18,7 +18,7 @@ import (
 var (
 	seedFlag   = flag.Uint64("sim.seed", 0, "seed of the first simulation; 0 is one that differs each time")
 	roundsFlag = flag.Int("sim.rounds", 3, "simulations, each with the next seed")
-	logFlag    = flag.String("sim.log", "", "directory for the logs of simulations that fail")
+	logFlag    = flag.String("sim.log", "", "directory for the logs of the nodes; empty: they are dropped")
 )
 
 // logLevel is that of the nodes.
@@ -64,9 +64,10 @@ func simulate(t *testing.T, set settings) {
 		w.run()
 		sum := w.ledger.check(t)
 		t.Logf("seed %d, %d nodes: %+v, network %v, %s", set.seed, set.nodes, sum, w.net.counts, w.lives())
-		if t.Failed() {
-			w.saveLogs()
+		if sum.delivered == 0 || sum.returned == 0 {
+			t.Errorf("got %+v: nothing of interest happened", sum)
 		}
+		w.saveLogs()
 	})
 	t.Logf("seed %d took %v", set.seed, time.Since(begin).Round(time.Millisecond))
 }
@@ -124,6 +125,11 @@ func (w *world) run() {
 	time.Sleep(endDays*24*time.Hour - calmTime)
 	close(end)
 	lives.Wait()
+	for _, n := range w.nodes {
+		for _, line := range n.bad {
+			w.t.Errorf("%s logged: %s", n.name, line)
+		}
+	}
 }
 
 // trouble makes the host of a node unreachable, and the names of others unknown to
@@ -167,10 +173,12 @@ func (w *world) lives() string {
 	return fmt.Sprintf("%d kills at %d points, %d stops", total, len(points), stops)
 }
 
-// saveLogs writes the logs where they can be read.
+// saveLogs writes the logs where they can be read, if that is wanted.
 func (w *world) saveLogs() {
 	if *logFlag == "" {
-		w.t.Logf("the seed is %d; with -sim.log=DIR the logs are kept", w.seed)
+		if w.t.Failed() {
+			w.t.Logf("the seed is %d; with -sim.log=DIR the logs are kept", w.seed)
+		}
 		return
 	}
 	for _, n := range w.nodes {
