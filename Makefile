@@ -71,11 +71,13 @@ cross:
 fuzz:
 	scripts/fuzz.sh $(FUZZ_TIME)
 
-# What takes hours: fuzzing, kills and power cuts, and the model of the store. What came out stands in docs/soak.md.
+# What takes hours: fuzzing, kills and power cuts, mail for weeks of virtual time, and the model of the store. What came
+# out stands in docs/soak.md.
 soak:
 	scripts/install-test-deps.sh
 	scripts/fuzz.sh $(SOAK_TIME)
 	$(GO) test -count=1 -timeout 6h ./internal/crashtest -args -crash.rounds=300
+	$(GO) test -count=1 -timeout 6h ./internal/sim -args -sim.rounds=300
 	$(GO) test -count=1 -timeout 6h ./store -run Model -args -model.steps=200000
 
 # Figures against other mail servers; see docs/performance.md.
