@@ -76,27 +76,6 @@ func TestHandoverSchedules(t *testing.T) {
 	}
 }
 
-// TestSentAndNotRecorded ends a System when another server has taken a message and
-// the queue has not recorded that: the message is sent again, once.
-func TestSentAndNotRecorded(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	l := newSystem(t, dir)
-	l.mail.patient = true
-	p := start(t, l, task{
-		Dir: dir, Round: "only", Fault: queue.FaultCommitBefore, Nth: 3, // It was added, and the attempt recorded.
-		System: &l.mail.server, Load: loadOne, Rcpts: []string{"one-ok@remote.example"},
-	})
-	p.wait(t)
-	if n := len(l.mail.sink.messages("one-ok@remote.example")); n != 1 {
-		t.Fatalf("before the restart the sink has %d", n)
-	}
-	verify(t, l, dir, "after the kill")
-	if l.mail.twice != 1 {
-		t.Errorf("%d messages are twice at the sink, want 1", l.mail.twice)
-	}
-}
-
 // TestCutLosesQueueNotSynced shows that power cuts can find what the queue doesn't
 // sync: where its syncs do nothing, mail is lost that was acknowledged.
 func TestCutLosesQueueNotSynced(t *testing.T) {
