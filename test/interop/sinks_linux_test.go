@@ -45,7 +45,6 @@ var sinkCases = []sinkCase{
 	{"greeting 421", answers("greeting", "421 4.3.2 busy"), nil, "waiting 4.3.2", -1},
 	{"greeting 554", answers("greeting", "554 5.3.2 no mail here"), nil, "returned 5.3.2", -1},
 	{"greeting drop", answers("greeting", "drop"), nil, "waiting 4.4.2", -1},
-	{"greeting reset", answers("greeting", "reset"), nil, "waiting 4.4.2", -1},
 	{"greeting stall", answers("greeting", "stall"), nil, "waiting 4.4.2", -1},
 	{"greeting noise", answers("greeting", "SSH-2.0-OpenSSH"), nil, "waiting 4.5.0", -1},
 	{"greeting flood", answers("greeting", "flood"), nil, "waiting 4.5.0", -1},
