@@ -117,7 +117,7 @@ func (a *addition) prepare(now time.Time) error {
 		next, chosen = n.NotBefore.Round(0), true
 	}
 	state := Waiting
-	if n.Hold {
+	if n.Hold || n.Provisional {
 		state = Held
 	}
 	messageID := n.MessageID
@@ -137,7 +137,7 @@ func (a *addition) prepare(now time.Time) error {
 		}
 		m.Rcpt, m.Domain, m.Prefix = to.Path.String(), domainOf(to.Path), to.Prefix
 		m.Size = int64(len(to.Prefix)) + n.Content.size
-		a.rows = append(a.rows, messageRow{M: m, Chosen: chosen})
+		a.rows = append(a.rows, messageRow{M: m, Chosen: chosen, Unsure: n.Provisional})
 		a.prefixOf = append(a.prefixOf, a.prefix(known, to.Prefix))
 	}
 	return nil

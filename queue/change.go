@@ -17,7 +17,7 @@ func (db *DB) Release(ctx context.Context, ids []int64) error {
 		f.IDs = []int64{}
 	}
 	_, err := db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
-		r.M.State = Waiting
+		r.M.State, r.Unsure = Waiting, false
 		return ""
 	})
 	return err

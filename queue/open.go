@@ -50,7 +50,8 @@ type DB struct {
 	failed chan struct{}
 	calls  sync.WaitGroup // Calls that run.
 
-	settled int64 // Contents up to this id are on disk. Only the committer uses it.
+	unsure  []int64 // Messages that were provisional at start. Only Open uses it.
+	settled int64   // Contents up to this id are on disk. Only the committer uses it.
 
 	randMu sync.Mutex // Guards opts.Rand.
 
@@ -101,6 +102,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db.timer = time.AfterFunc(time.Hour, db.signal)
 	db.signal()
 	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
+	if err := db.dropUnsure(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 

@@ -154,6 +154,7 @@ type New struct {
 	RequireTLS         *bool
 	NotBefore          time.Time // FUTURERELEASE; zero: at once.
 	Hold               bool      // State Held, until Release.
+	Provisional        bool      // The same, and dropped if the process ends before: what it belongs to was not answered.
 	To                 []NewRcpt
 }
 

@@ -51,6 +51,9 @@ func (db *DB) recover(ctx context.Context, now time.Time) error {
 		if db.repair(&r, broken, now) {
 			repaired = append(repaired, r.ID)
 		}
+		if r.Unsure {
+			db.unsure = append(db.unsure, r.ID)
+		}
 		db.enlist(&r, &joiner)
 		return nil
 	})
@@ -64,6 +67,20 @@ func (db *DB) recover(ctx context.Context, now time.Time) error {
 		}
 		repaired = repaired[n:]
 	}
+	return nil
+}
+
+// dropUnsure drops messages that were provisional when the last process died.
+func (db *DB) dropUnsure(ctx context.Context) error {
+	if len(db.unsure) == 0 {
+		return nil
+	}
+	dropped, err := db.Drop(ctx, Filter{IDs: db.unsure, State: Held})
+	if err != nil {
+		return fmt.Errorf("dropping messages that nobody was told are taken: %w", err)
+	}
+	db.log.Info("dropped messages that nobody was told are taken", "messages", len(dropped))
+	db.unsure = nil
 	return nil
 }
 

@@ -25,6 +25,7 @@ type messageRow struct {
 	PrefixID int64  // Of a prefixRow, 0 for none.
 	Chosen   bool   // NextAttempt was chosen by the sender or a person, so it may be far away.
 	Fail     string // The next attempt fails without a try, for this reason.
+	Unsure   bool   // Provisional, and not released yet.
 	Drop     bool   // To be dropped when the attempt that is running does not deliver it.
 	Handed   []Handed
 }

@@ -92,7 +92,8 @@ type queued struct {
 	size    int64
 }
 
-// add queues a message, held.
+// add queues a message, held. If the process dies before it is released, nobody
+// was told that the message is taken, and the queue drops it.
 func (h *held) add(ctx context.Context, q *queued) error {
 	db := h.r.opts.Queue
 	err := db.CheckRoom(q.size)
@@ -102,7 +103,7 @@ func (h *held) add(ctx context.Context, q *queued) error {
 	if err != nil {
 		return err
 	}
-	q.Hold = true
+	q.Provisional = true
 	list, err := db.Add(ctx, q.New)
 	if err != nil {
 		return errors.Join(err, q.Content.Discard())
