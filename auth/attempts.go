@@ -64,8 +64,8 @@ func (a *Authenticator) Serve(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			a.record(context.WithoutCancel(ctx))
-			a.noteUsed(context.WithoutCancel(ctx))
+			a.record(ctx)
+			a.noteUsed(ctx)
 			return
 		case <-record.C:
 			a.record(ctx)
@@ -80,10 +80,11 @@ func (a *Authenticator) Serve(ctx context.Context) {
 	}
 }
 
-// record writes what waits. What can't be written is lost: the log has it too.
+// record writes what waits, also when ctx is done: what was taken is nowhere else.
+// What can't be written is lost: the log has it too.
 func (a *Authenticator) record(ctx context.Context) {
 	list := a.attempts.take()
-	if err := a.opts.DB.AddLoginAttempts(ctx, list); err != nil {
+	if err := a.opts.DB.AddLoginAttempts(context.WithoutCancel(ctx), list); err != nil {
 		a.log.ErrorContext(ctx, "recording login attempts", "err", err)
 	}
 }

@@ -52,8 +52,9 @@ func (u *used) take() map[string]map[int64]time.Time {
 
 // noteUsed writes what waits. What can't be written is noted at the next login.
 func (a *Authenticator) noteUsed(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx) // What was taken is nowhere else.
 	for account, ids := range a.used.take() {
-		if err := a.noteUsedBy(ctx, account, ids); err != nil && ctx.Err() == nil {
+		if err := a.noteUsedBy(ctx, account, ids); err != nil {
 			a.log.ErrorContext(ctx, "noting use of credentials", "account", account, "err", err)
 		}
 	}
