@@ -37,7 +37,7 @@ func (m *letter) place() string {
 
 // send sends all messages, some at a time.
 func (u *user) send() {
-	pause := u.world.loadTime * (1 + sessionMax/2) / time.Duration(max(1, u.left))
+	pause := loadTime * (1 + sessionMax/2) / time.Duration(max(1, u.left))
 	for u.left > 0 {
 		time.Sleep(time.Duration(u.rng.Int64N(int64(2 * pause))))
 		if err := u.session(1 + u.rng.IntN(sessionMax)); err != nil && !isTrouble(err) {

@@ -76,7 +76,7 @@ Postmaster:
 // the address moved is refused.
 func (n *node) configTexts() (static, dynamic string) {
 	d := n.domain()
-	static = fmt.Sprintf(staticText, logLevel, d, n.ip)
+	static = fmt.Sprintf(staticText, logLevel(), d, n.ip)
 	var b strings.Builder
 	fmt.Fprintf(&b, "Domains:\n\t%s:\n\t\tAliases:\n\t\t\tteam:\n\t\t\t\tAddresses:\n\t\t\t\t\t- u4@%s\n\t\t\t\t\t- u5@%s\n\t\t\t\tPostPublic: true\n", d, d, d)
 	fmt.Fprintf(&b, "Accounts:\n\tmox:\n\t\tDomain: %s\n", d)
@@ -225,7 +225,7 @@ func (n *node) downtime() time.Duration {
 // oneLife lets a process run until it is killed, or stopped in order. It returns the
 // directory for the next life.
 func (n *node) oneLife(p *process, calm, end <-chan struct{}) (dir string, over bool) {
-	lifetime := time.After(time.Hour/4 + time.Duration(n.rng.Int64N(int64(n.world.lifeMax))))
+	lifetime := time.After(time.Hour/4 + time.Duration(n.rng.Int64N(int64(lifeMax))))
 	if n.world.mild {
 		lifetime = nil
 	}

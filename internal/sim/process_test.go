@@ -10,9 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
-	"testing"
-	"time"
 
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/fault"
@@ -190,16 +187,4 @@ func (p *process) checkPanics() {
 			}
 		}
 	}
-}
-
-// world is all there is in one simulation.
-type world struct {
-	t *testing.T
-	settings
-	net      *network
-	ledger   *ledger
-	nodes    []*node
-	loadTime time.Duration
-	lifeMax  time.Duration
-	ids      atomic.Int64
 }

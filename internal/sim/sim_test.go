@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +22,13 @@ var (
 	logFlag    = flag.String("sim.log", "", "directory for the logs of the nodes; empty: they are dropped")
 )
 
-// logLevel is that of the nodes.
-const logLevel = "debug"
+// logLevel returns that of the nodes: errors are looked at in any case.
+func logLevel() string {
+	if *logFlag == "" {
+		return "info"
+	}
+	return "debug"
+}
 
 // TestMail runs whole simulations.
 func TestMail(t *testing.T) {
@@ -56,8 +62,9 @@ const (
 	// for what can't be delivered, and two for the last retries, 12 hours apart.
 	endDays = 8
 
-	loadTime = 30 * time.Hour
+	loadTime = 30 * time.Hour // About: users that find no server come later.
 	calmTime = 36 * time.Hour // When faults end.
+	lifeMax  = 8 * time.Hour  // Of a process, until it is to be killed.
 )
 
 func simulate(t *testing.T, set settings) {
@@ -76,6 +83,16 @@ func simulate(t *testing.T, set settings) {
 	t.Logf("seed %d took %v", set.seed, time.Since(begin).Round(time.Millisecond))
 }
 
+// world is all there is in one simulation.
+type world struct {
+	t *testing.T
+	settings
+	net    *network
+	ledger *ledger
+	nodes  []*node
+	ids    atomic.Int64
+}
+
 const zoneText = `
 null.example MX 0 .
 down.example MX 10 mx.down.example
@@ -84,7 +101,7 @@ mx.down.example A 192.0.2.99
 
 func newWorld(t *testing.T, set settings, base string) *world {
 	l := newLedger()
-	w := &world{t: t, settings: set, net: newNetwork(set.seed, l), ledger: l, loadTime: loadTime, lifeMax: 8 * time.Hour}
+	w := &world{t: t, settings: set, net: newNetwork(set.seed, l), ledger: l}
 	zone := zoneText
 	for i := range set.nodes {
 		n := &node{
