@@ -57,7 +57,7 @@ func isTrouble(err error) bool {
 // session logs in and sends up to n messages.
 func (u *user) session(n int) error {
 	ctx := u.world.t.Context()
-	conn, err := u.world.net.dial(ctx, nil, netip.AddrPortFrom(u.node.ip, 587).String(), netip.Addr{})
+	conn, err := u.world.net.dial(ctx, nil, netip.AddrPortFrom(u.node.ips[0], 587).String(), netip.Addr{})
 	if err != nil {
 		return err
 	}

@@ -34,8 +34,8 @@ const clockMax = 6 * time.Hour
 // node is a server with its own domain, through all its lives.
 type node struct {
 	world *world
-	name  string // Its domain is that below example.
-	ip    netip.Addr
+	name  string       // Its domain is that below example.
+	ips   []netip.Addr // Of its one host: IPv4 and IPv6.
 	dns   *dnstest.Resolver
 	log   *tail
 	base  string // Directory of its directories.
@@ -61,6 +61,7 @@ Listeners:
 	public:
 		IPs:
 			- %s
+			- %s
 		SMTP:
 			Enabled: true
 			NoSTARTTLS: true
@@ -76,7 +77,7 @@ Postmaster:
 // the address moved is refused.
 func (n *node) configTexts() (static, dynamic string) {
 	d := n.domain()
-	static = fmt.Sprintf(staticText, logLevel(), d, n.ip)
+	static = fmt.Sprintf(staticText, logLevel(), d, n.ips[0], n.ips[1])
 	var b strings.Builder
 	fmt.Fprintf(&b, "Domains:\n\t%s:\n\t\tAliases:\n\t\t\tteam:\n\t\t\t\tAddresses:\n\t\t\t\t\t- u4@%s\n\t\t\t\t\t- u5@%s\n\t\t\t\tPostPublic: true\n", d, d, d)
 	fmt.Fprintf(&b, "Accounts:\n\tmox:\n\t\tDomain: %s\n", d)

@@ -105,12 +105,13 @@ func newWorld(t *testing.T, set settings, base string) *world {
 	zone := zoneText
 	for i := range set.nodes {
 		n := &node{
-			world: w, name: string(rune('a' + i)), ip: netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), log: &tail{},
+			world: w, name: string(rune('a' + i)), log: &tail{},
+			ips: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)}), netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(10 + i)})},
 			rng: rand.New(rand.NewPCG(set.seed, uint64(100+i))), kills: map[string]int{},
 		}
 		n.base = filepath.Join(base, n.name)
 		w.nodes = append(w.nodes, n)
-		zone += fmt.Sprintf("%s MX 10 mx.%s\nmx.%s A %s\n", n.domain(), n.domain(), n.domain(), n.ip)
+		zone += fmt.Sprintf("%s MX 10 mx.%s\nmx.%s A %s\nmx.%s AAAA %s\n", n.domain(), n.domain(), n.domain(), n.ips[0], n.domain(), n.ips[1])
 	}
 	for _, n := range w.nodes {
 		var err error
@@ -153,7 +154,7 @@ func (w *world) run() {
 	}
 }
 
-// trouble makes the host of a node unreachable, and the names of others unknown to
+// trouble makes addresses of a node unreachable, and the names of others unknown to
 // it, for some time, again and again.
 func (w *world) trouble(n *node, rng *rand.Rand, calm <-chan struct{}) {
 	wait := func(most time.Duration) bool {
@@ -166,9 +167,14 @@ func (w *world) trouble(n *node, rng *rand.Rand, calm <-chan struct{}) {
 	}
 	for wait(4 * time.Hour) {
 		if rng.IntN(2) == 0 {
-			w.net.setWeather(n.ip, weather(1+rng.IntN(2)))
+			gone := [][]netip.Addr{n.ips, n.ips[:1], n.ips[1:]}[rng.IntN(3)]
+			for _, ip := range gone {
+				w.net.setWeather(ip, weather(1+rng.IntN(2)))
+			}
 			wait(5 * time.Hour)
-			w.net.setWeather(n.ip, fair)
+			for _, ip := range gone {
+				w.net.setWeather(ip, fair)
+			}
 			continue
 		}
 		domain := w.nodes[rng.IntN(len(w.nodes))].domain()
