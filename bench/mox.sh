@@ -5,10 +5,10 @@
 #	bench/mox.sh configure      makes the directory, if it isn't there
 #	bench/mox.sh start
 #	bench/mox.sh stop
-#	bench/mox.sh reset          stops, removes all mail, configures
+#	bench/mox.sh reset          stops, puts all mail aside, configures
 #	bench/mox.sh pids
 #	bench/mox.sh env            addresses and so on, as shell assignments
-#	bench/mox.sh remove         stops, removes the directory
+#	bench/mox.sh remove         stops, removes the directory, and those put aside
 #
 # MOX is the program, ./mox by default. START_PREFIX, if set, is a command that it is
 # started with, as strace; a %s in it becomes mox.
@@ -93,9 +93,15 @@ stop() {
 	fail "process $pid does not stop"
 }
 
+# reset puts what there is aside: ext4 passes over inodes that were freed in the last
+# minutes when it makes new files, one by one, so that to remove thousands of files
+# before a measurement makes it slower.
 reset() {
 	stop
-	rm -rf "$MOX_DIR"
+	if [[ -e $MOX_DIR ]]; then
+		mkdir -p "$MOX_DIR.old"
+		mv "$MOX_DIR" "$MOX_DIR.old/$(date +%s.%N)"
+	fi
 	configure
 }
 
@@ -113,7 +119,7 @@ env)
 	;;
 remove)
 	stop
-	rm -rf "$MOX_DIR"
+	rm -rf "$MOX_DIR" "$MOX_DIR.old"
 	;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"

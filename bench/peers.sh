@@ -7,7 +7,7 @@
 #	bench/peers.sh configure          writes the configuration; keeps the mail
 #	bench/peers.sh start [dovecot] [postfix]
 #	bench/peers.sh stop
-#	bench/peers.sh reset              stops, removes all mail, configures
+#	bench/peers.sh reset              stops, puts all mail aside, configures
 #	bench/peers.sh pids [dovecot] [postfix]
 #	bench/peers.sh env                addresses and so on, as shell assignments
 #	bench/peers.sh remove             stops, removes PEERS_DIR
@@ -304,9 +304,16 @@ stop() {
 	done
 }
 
+# reset puts what there is aside; see bench/mox.sh for the reason.
 reset() {
 	stop
-	rm -rf "$postfix" "$dovecot"
+	local old
+	old=$PEERS_DIR.old/$(date +%s.%N)
+	mkdir -p "$old"
+	local d
+	for d in "$postfix" "$dovecot"; do
+		[[ ! -e $d ]] || mv "$d" "$old/"
+	done
 	configure
 }
 
@@ -336,7 +343,7 @@ env)
 	;;
 remove)
 	stop
-	rm -rf "$PEERS_DIR"
+	rm -rf "$PEERS_DIR" "$PEERS_DIR.old"
 	;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "$0"

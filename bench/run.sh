@@ -280,6 +280,7 @@ cleanup() {
 	if [[ -n $stub ]]; then
 		kill "$stub" && wait "$stub" || true
 	fi 2>/dev/null
+	rm -rf "$MOX_DIR.old" "$PEERS_DIR.old"
 }
 
 # machine describes where figures come from.
