@@ -160,7 +160,7 @@ func Open(ctx context.Context, opts Options) (*Dir, error) {
 		d.opts.BacklogMax = backlogMaxDefault
 	}
 	if d.opts.DiskFree == nil {
-		d.opts.DiskFree = func() (int64, error) { return diskFree(d.opts.Dir) }
+		d.opts.DiskFree = func() (int64, error) { return atomicfile.Free(d.opts.Dir) }
 	}
 	d.backlog.max = d.opts.BacklogMax
 	d.backlog.room = make(chan struct{})
