@@ -115,6 +115,7 @@ func (out *dump) mail(ctx context.Context, s *system.System, found *mailDump) er
 		if err != nil {
 			return err
 		}
+		a.WaitDurable(ctx) // The last deliveries may not be applied yet.
 		err = out.mailOf(ctx, name, a, found)
 		keys, kerr := a.HandoverKeys(ctx)
 		for _, key := range keys {
