@@ -28,6 +28,9 @@ const (
 	// separatorMax bounds a localpart separator in bytes; any is odd beyond one.
 	separatorMax = 8
 
+	// userDefault is whom the server runs as.
+	userDefault = "mox"
+
 	// aliasMembersMax bounds the copies that one message to one address makes.
 	aliasMembersMax = 1000
 

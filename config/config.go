@@ -64,12 +64,15 @@ type Endpoint struct {
 	MaxMessageSize   int64 // ServiceSMTP, ServiceSubmission, ServiceSubmissions: in bytes.
 	PlainLogins      bool  // ServiceIMAP, ServiceSubmission: passwords are taken without TLS.
 	StartTLSDisabled bool  // ServiceSMTP: NoSTARTTLS.
+	TicketsDisabled  bool  // ServiceSMTP: no TLS session tickets are given.
 }
 
 // TLSFiles is the checked TLS section of a listener.
 type TLSFiles struct {
 	Certificates []tls.Certificate // Empty if the configuration was checked without its files.
 	MinVersion   uint16
+
+	ClientAuthDisabled bool // Clients are not asked for certificates.
 }
 
 // Load parses and checks both files. The error, if any, is Problems, all that
@@ -119,6 +122,15 @@ func (c *Config) MaxOutgoing(account string) (messages, firstTime int64) {
 		firstTime = maxFirstTimeRecipientsDefault
 	}
 	return messages, firstTime
+}
+
+// User returns what to run as after start as root: the name of a user, or a
+// number for user and group.
+func (c *Config) User() string {
+	if c.Static.User == "" {
+		return userDefault
+	}
+	return c.Static.User
 }
 
 // LoginDisabled returns the reason why nobody can log in to an account, empty if

@@ -14,8 +14,11 @@ func DescribeStatic() ([]byte, error) {
 		DataDir:          "../data",
 		LogLevel:         "info",
 		PackageLogLevels: map[string]string{"imapserver": "debug"},
+		User:             userDefault,
+		NoFixPermissions: true,
 		Hostname:         "mail.example.org",
 		Pedantic:         true,
+		AllowCRAMMD5:     true,
 		Listeners: map[string]Listener{
 			"internal": {
 				IPs:         []string{"127.0.0.1", "::1"},
@@ -28,11 +31,12 @@ func DescribeStatic() ([]byte, error) {
 			"public": {
 				IPs: []string{"192.0.2.1", "2001:db8::1"},
 				TLS: &TLS{
-					KeyCerts:   []KeyCert{{"mail.example.org-chain.crt", "mail.example.org.key"}},
-					MinVersion: "TLSv1.2",
+					KeyCerts:           []KeyCert{{"mail.example.org-chain.crt", "mail.example.org.key"}},
+					MinVersion:         "TLSv1.2",
+					ClientAuthDisabled: true,
 				},
 				SMTPMaxMessageSize: maxMessageSizeDefault,
-				SMTP:               SMTP{Enabled: true, Port: 25},
+				SMTP:               SMTP{Enabled: true, Port: 25, TLSSessionTicketsDisabled: new(true)},
 				Submissions:        Submissions{Enabled: true, Port: 465},
 				IMAPS:              IMAPS{Enabled: true, Port: 993},
 			},

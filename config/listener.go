@@ -91,6 +91,7 @@ func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint)
 		}
 	}
 	smtp := Endpoint{Service: ServiceSMTP, MaxMessageSize: size, StartTLSDisabled: l.SMTP.NoSTARTTLS}
+	smtp.TicketsDisabled = l.SMTP.TLSSessionTicketsDisabled == nil || *l.SMTP.TLSSessionTicketsDisabled
 	add(l.SMTP.Enabled, smtp, l.SMTP.Port, 25)
 	submission := Endpoint{Service: ServiceSubmission, MaxMessageSize: size, PlainLogins: l.Submission.NoRequireSTARTTLS}
 	add(l.Submission.Enabled, submission, l.Submission.Port, 587)
@@ -150,7 +151,7 @@ func (c *checker) tls(path string, t *TLS) *TLSFiles {
 	if !ok {
 		c.bad(StaticName, path+".MinVersion", "%q is not one of TLSv1.0, TLSv1.1, TLSv1.2, TLSv1.3", t.MinVersion)
 	}
-	keys := &TLSFiles{MinVersion: version}
+	keys := &TLSFiles{MinVersion: version, ClientAuthDisabled: t.ClientAuthDisabled}
 	if len(t.KeyCerts) == 0 {
 		c.bad(StaticName, path+".KeyCerts", "need at least one key with certificate")
 	}

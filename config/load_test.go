@@ -280,6 +280,33 @@ func TestSubmissionEndpoints(t *testing.T) {
 	}
 }
 
+// TestListenerSettings checks what services get to know of their settings.
+func TestListenerSettings(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name                  string
+		old, new              string
+		tickets, certificates bool
+	}{
+		{"as it is usual", "", "", false, true},
+		{"tickets on port 25", "\t\tSMTP:\n", "\t\tSMTP:\n\t\t\tTLSSessionTicketsDisabled: false\n", true, true},
+		{"no tickets on port 25", "\t\tSMTP:\n", "\t\tSMTP:\n\t\t\tTLSSessionTicketsDisabled: true\n", false, true},
+		{"no client certificates", "\t\tTLS:\n", "\t\tTLS:\n\t\t\tClientAuthDisabled: true\n", false, false},
+	} {
+		c, err := Load([]byte(strings.Replace(testStatic, test.old, test.new, 1)), []byte(testDynamic), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		e := c.Endpoints[0]
+		if e.Service != ServiceSMTP || e.TicketsDisabled == test.tickets || e.TLS.ClientAuthDisabled == test.certificates {
+			t.Errorf("%s: got %+v, %+v", test.name, e, *e.TLS)
+		}
+	}
+	if got := (&Config{Static: Static{User: "mail"}}).User() + (&Config{}).User(); got != "mailmox" {
+		t.Errorf("got users %q", got)
+	}
+}
+
 func TestMaxOutgoing(t *testing.T) {
 	t.Parallel()
 	c := &Config{Dynamic: Dynamic{Accounts: map[string]Account{"a": {}, "b": {MaxOutgoingMessagesPerDay: 20}, "c": {MaxFirstTimeRecipientsPerDay: 3}}}}

@@ -5,8 +5,11 @@ type Static struct {
 	DataDir          string              `sconf-doc:"NOTE: This file is in sconf format. Indentation must be with tabs, one for each level. Comments must be on lines of their own. Values are not quoted.\n\n\nDirectory where all data is stored: accounts with their messages, the delivery journal, login attempts. If this is a relative path, it is relative to the directory of mox.conf."`
 	LogLevel         string              `sconf-doc:"Least severe level that is logged: error, warn, info, debug, trace, traceauth, tracedata. From trace on, what protocols say on the wire is logged; credentials with traceauth only, message data with tracedata only."`
 	PackageLogLevels map[string]string   `sconf:"optional" sconf-doc:"Levels for packages of the program, in place of LogLevel. For example smtpserver, imapserver, receive, store, auth."`
+	User             string              `sconf:"optional" sconf-doc:"User to run as after start as root: a name, or a number that is then used for user and group. If absent, mox. Without effect if started as another user."`
+	NoFixPermissions bool                `sconf:"optional" sconf-doc:"Leave owners and permissions of files alone at start. If false, those of the configuration and the data directory are corrected at start as root."`
 	Hostname         string              `sconf-doc:"Full name of this host, e.g. mail.example.org. Used in greetings and in Received headers, and mail for postmaster at this name is taken. Not necessarily a domain with accounts."`
 	Pedantic         bool                `sconf:"optional" sconf-doc:"Refuse whatever breaks a protocol, also where mail gets through if it is tolerated."`
+	AllowCRAMMD5     bool                `sconf:"optional" sconf-doc:"Offer CRAM-MD5 for logging in, for old mail programs. It works with passwords that are set while this is on: for it, a secret is stored with which one can log in. The other mechanisms are better."`
 	Listeners        map[string]Listener `sconf-doc:"Groups of addresses with the services that run on them. The names are for logs and metrics; the one reachable from outside is commonly called public."`
 	Postmaster       Postmaster          `sconf-doc:"Where mail goes for postmaster without domain, for postmaster at the hostnames above, and for postmaster of any domain where that address is not configured otherwise. Every mail server must take this mail."`
 	InitialMailboxes InitialMailboxes    `sconf:"optional" sconf-doc:"Mailboxes that new accounts start with, besides Inbox. If absent: Sent, Archive, Trash, Drafts and Junk, with those uses."`
@@ -30,8 +33,9 @@ type Listener struct {
 
 // TLS is what the services of a listener need to speak TLS.
 type TLS struct {
-	KeyCerts   []KeyCert `sconf-doc:"Keys with their certificates. The first whose names match is used, and the first of all for clients that give no name or another one."`
-	MinVersion string    `sconf:"optional" sconf-doc:"Lowest version accepted: TLSv1.0, TLSv1.1, TLSv1.2 or TLSv1.3. If absent, TLSv1.2."`
+	KeyCerts           []KeyCert `sconf-doc:"Keys with their certificates. The first whose names match is used, and the first of all for clients that give no name or another one."`
+	MinVersion         string    `sconf:"optional" sconf-doc:"Lowest version accepted: TLSv1.0, TLSv1.1, TLSv1.2 or TLSv1.3. If absent, TLSv1.2."`
+	ClientAuthDisabled bool      `sconf:"optional" sconf-doc:"Don't ask mail programs for a certificate. Users then can't log in with TLS keys, but programs that take offence at being asked can connect."`
 }
 
 // KeyCert names the files of a key and its certificate.
@@ -42,9 +46,10 @@ type KeyCert struct {
 
 // SMTP is the service for mail from other servers.
 type SMTP struct {
-	Enabled    bool
-	Port       int64 `sconf:"optional" sconf-doc:"If zero, 25."`
-	NoSTARTTLS bool  `sconf:"optional" sconf-doc:"Don't offer STARTTLS. Mail then travels in plain text, so only for testing."`
+	Enabled                   bool
+	Port                      int64 `sconf:"optional" sconf-doc:"If zero, 25."`
+	NoSTARTTLS                bool  `sconf:"optional" sconf-doc:"Don't offer STARTTLS. Mail then travels in plain text, so only for testing."`
+	TLSSessionTicketsDisabled *bool `sconf:"optional" sconf-doc:"Don't give session tickets, with which other servers could reconnect with less work. If absent, true: some large senders break off when they get one."`
 }
 
 // Submission is the service for sending mail that begins in plain text.

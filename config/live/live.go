@@ -91,12 +91,19 @@ func (c *Config) DataDir() string {
 	return filepath.Join(filepath.Dir(c.path), dir)
 }
 
-// Reload reads domains.conf again and makes it current. If it has mistakes,
-// those are returned and nothing changes. Changes in mox.conf have no effect
-// until the next start, but are checked together with it.
-func (c *Config) Reload() error {
+// Dir returns the directory of the files, absolute or relative to the working
+// directory.
+func (c *Config) Dir() string { return filepath.Dir(c.path) }
+
+// Reload reads domains.conf and the files of TLS keys and certificates again, and
+// makes what they say current. If there are mistakes, those are returned and
+// nothing changes. Changes in mox.conf have no effect until the next start.
+func (c *Config) Reload(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	text, err := os.ReadFile(c.dynamicPath())
 	if err != nil {
 		return fmt.Errorf("reading configuration: %w", err)

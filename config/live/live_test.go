@@ -84,6 +84,9 @@ func TestOpen(t *testing.T) {
 	if got, want := c.DataDir(), filepath.Join(filepath.Dir(filepath.Dir(path)), "data"); got != want {
 		t.Errorf("got data directory %s, want %s", got, want)
 	}
+	if got, want := c.Dir(), filepath.Dir(path); got != want {
+		t.Errorf("got directory %s, want %s", got, want)
+	}
 	_, err := Open(path, Options{})
 	if p, ok := errors.AsType[config.Problems](err); !ok || len(p) != 1 || !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "mox.conf:10: Listeners.local.TLS.KeyCerts[0]: reading certificate: ") {
 		t.Errorf("with missing keys: got %v", err)
@@ -176,7 +179,7 @@ func TestEdited(t *testing.T) {
 	if err := c.Update(t.Context(), add("b")); !errors.Is(err, ErrEdited) {
 		t.Fatalf("got %v, want ErrEdited", err)
 	}
-	if err := c.Reload(); err != nil {
+	if err := c.Reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Update(t.Context(), add("b")); err != nil {
@@ -187,13 +190,13 @@ func TestEdited(t *testing.T) {
 	}
 	put(t, file, "Accounts:\n\tX: nil\n")
 	before := c.Current()
-	if err := c.Reload(); err == nil || c.Current() != before {
+	if err := c.Reload(t.Context()); err == nil || c.Current() != before {
 		t.Errorf("file with mistakes: got %v, and current changed: %v", err, c.Current() != before)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Reload(); !errors.Is(err, os.ErrNotExist) {
+	if err := c.Reload(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: got %v", err)
 	}
 	if err := c.Update(t.Context(), add("c")); !errors.Is(err, os.ErrNotExist) {
