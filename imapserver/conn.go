@@ -14,6 +14,10 @@ import (
 // server stops.
 var errStopping = errors.New("imapserver: server is stopping")
 
+// errEnded is returned by reads of a session that should end because those of its
+// account shall.
+var errEnded = errors.New("imapserver: sessions of the account are ended")
+
 // conn is a client's connection with deadlines: each read and each write may
 // take as long as the session's state says. Reads and writes come from one
 // goroutine each at a time; interrupt may come from another.
@@ -24,9 +28,9 @@ type conn struct {
 	readUntil         time.Time // No read waits longer, whatever readMax says. Zero: no such moment.
 
 	received, sent atomic.Int64
-	stopping       atomic.Bool
-	sentTee        func(p []byte) // Sees what is written, but for large bodies.
-	pieces         *sync.Pool     // Of *[streamBuffer]byte, for large bodies.
+	stopping       atomic.Pointer[error] // Why reads fail; nil while they don't.
+	sentTee        func(p []byte)        // Sees what is written, but for large bodies.
+	pieces         *sync.Pool            // Of *[streamBuffer]byte, for large bodies.
 }
 
 func newConn(nc net.Conn, pieces *sync.Pool) *conn {
@@ -42,13 +46,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.SetReadDeadline(until); err != nil {
 		return 0, err
 	}
-	if c.stopping.Load() { // Else the deadline just set would hide that of interrupt.
-		return 0, errStopping
+	if why := c.stopping.Load(); why != nil { // Else the deadline just set would hide that of interrupt.
+		return 0, *why
 	}
 	n, err := c.Conn.Read(p)
 	c.received.Add(int64(n))
-	if err != nil && c.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = errStopping
+	if why := c.stopping.Load(); err != nil && why != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = *why
 	}
 	return n, err
 }
@@ -105,9 +109,9 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 // writerOnly hides ReadFrom from io.Copy.
 type writerOnly struct{ io.Writer }
 
-// interrupt makes the read that waits, and all later ones, return errStopping.
-func (c *conn) interrupt() {
-	c.stopping.Store(true)
+// interrupt makes the read that waits, and all later ones, return why.
+func (c *conn) interrupt(why error) {
+	c.stopping.Store(&why)
 	_ = c.SetReadDeadline(time.Unix(1, 0)) // If it fails, so does the read.
 }
 

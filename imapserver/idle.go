@@ -39,7 +39,7 @@ func (s *session) idle(ctx context.Context, _ command, _ nothing) (imap.Response
 				continue
 			}
 			if err := s.out.Flush(); err != nil {
-				s.conn.interrupt() // Ends the other goroutine.
+				s.conn.interrupt(errStopping) // Ends the other goroutine.
 				<-done
 				s.lost = err
 				return imap.Response{}, err

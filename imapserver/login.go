@@ -41,8 +41,9 @@ func parseLogin(d *imap.Decoder) (req loginRequest) {
 	return req
 }
 
-// attempt describes a login for package auth.
+// attempt describes a login for package auth, which begins now.
 func (s *session) attempt(mechanism string) auth.Attempt {
+	s.began = s.server.sessions.Now()
 	return auth.Attempt{
 		CID: s.cid, Protocol: "imap", Mechanism: mechanism, Key: auth.Key(s.secure.TLS),
 		RemoteIP: s.ip, LocalIP: localIP(s.raw), TLS: s.tls,
@@ -76,6 +77,11 @@ func (s *session) enter(ctx context.Context, who auth.Login, mechanism string) e
 	if err != nil {
 		return fmt.Errorf("opening account %q: %w", who.Account, err)
 	}
+	leave, ok := s.server.sessions.Enter(who.Account, s.began, s)
+	if !ok {
+		return errors.Join(imap.No("UNAVAILABLE", "logins have changed, try again"), account.Close())
+	}
+	s.leave = leave
 	s.account, s.watch = account, account.Watch()
 	s.secure = auth.Conn{}
 	s.log = s.log.With("account", who.Account)

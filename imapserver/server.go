@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/store"
@@ -95,6 +96,7 @@ func (l Listener) service() string {
 type Server struct {
 	opts     Options
 	metrics  *metrics
+	sessions auth.Sessions // That have logged in.
 	commands map[string]command
 	buffers  imap.Buffers // Output buffers of sessions that are busy.
 	pieces   sync.Pool    // For conn.
@@ -163,6 +165,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error {
 	return err
 }
 
+// EndAccount ends the sessions of an account: they are told BYE, and are gone when
+// it returns, which takes little more than the grace time. Who is just logging in
+// has to do so again. It is for when logins have changed: who shall stay out is
+// kept out by Auth.
+func (s *Server) EndAccount(account string) {
+	ended, left := s.sessions.End(account, s.opts.Grace)
+	if left > 0 {
+		s.opts.Log.Error("sessions of account do not end", "account", account, "sessions", left)
+	}
+	s.opts.Log.Info("sessions of account ended", "account", account, "sessions", ended-left)
+}
+
 // acceptRetry is the pause after a failure to accept, as when the process has
 // too many files open.
 const acceptRetry = 100 * time.Millisecond
@@ -214,11 +228,14 @@ func (o *ownSessions) serve(ctx context.Context, nc net.Conn, l Listener) {
 	open.Inc()
 	defer open.Dec()
 
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ses := newSession(s, nc, l, ip)
+	ses.cancel = cancel
 	o.mu.Lock()
 	o.all[ses] = struct{}{}
 	if o.interrupted {
-		ses.conn.interrupt()
+		ses.conn.interrupt(errStopping)
 	}
 	o.mu.Unlock()
 	defer func() {
@@ -235,7 +252,7 @@ func (o *ownSessions) interrupt() {
 	defer o.mu.Unlock()
 	o.interrupted = true
 	for ses := range o.all {
-		ses.conn.interrupt()
+		ses.conn.interrupt(errStopping)
 	}
 }
 

@@ -35,12 +35,13 @@ const (
 )
 
 // session is one client's connection. It belongs to the goroutine that runs
-// serve; only conn.interrupt may be called from others.
+// serve; only End, Abort and conn.interrupt may be called from others.
 type session struct {
 	server   *Server
 	listener Listener
 	log      *slog.Logger
 	raw      net.Conn // Under conn, and under TLS if there is any.
+	cancel   context.CancelFunc
 	conn     *conn
 	in       *lineio.Reader
 	out      *imap.Encoder
@@ -58,6 +59,7 @@ type session struct {
 	ended    bool       // The session ends after the reply.
 	upgrade  bool       // TLS begins after the reply.
 	lost     error      // The connection failed within a command: there is nobody to reply to.
+	began    int64      // When the last attempt to log in began, for auth.Sessions.
 
 	unread *imap.Literal // Announced by the command that runs, and not read yet.
 
@@ -65,6 +67,7 @@ type session struct {
 	account *store.Account
 	watch   *store.Watch
 	sel     *selection // Nil if no mailbox is selected.
+	leave   func()     // Takes it out of Server.sessions.
 }
 
 func newSession(server *Server, nc net.Conn, l Listener, ip netip.Addr) *session {
@@ -142,6 +145,15 @@ func (s *session) newReader(ctx context.Context) *lineio.Reader {
 	return lineio.NewReader(s.conn, lineio.Options{Tee: func(p []byte) { s.trace(ctx, "received", p) }})
 }
 
+// End makes the session end when it next waits for a command.
+func (s *session) End() { s.conn.interrupt(errEnded) }
+
+// Abort makes it end now.
+func (s *session) Abort() {
+	s.cancel()
+	_ = s.raw.Close() // The session sees an error, if there is any.
+}
+
 // close gives back what the session holds.
 func (s *session) close() {
 	if s.sel != nil {
@@ -154,6 +166,7 @@ func (s *session) close() {
 		if err := s.account.Close(); err != nil {
 			s.log.Error("closing account", "err", err)
 		}
+		s.leave()
 	}
 	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.log.Debug("closing connection", "err", err)
@@ -167,6 +180,8 @@ func (s *session) bye(err error) {
 	switch {
 	case errors.Is(err, errStopping):
 		r = imap.Response{Type: "BYE", Code: "UNAVAILABLE", Text: "server is shutting down"}
+	case errors.Is(err, errEnded):
+		r = imap.Response{Type: "BYE", Text: "this session was ended by the administrator"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		r = imap.Response{Type: "BYE", Text: "connection was idle for too long"}
 	case errors.As(err, &e):

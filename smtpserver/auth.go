@@ -30,8 +30,9 @@ func (s *session) authConn() auth.Conn {
 	}
 }
 
-// attempt describes a login for package auth.
+// attempt describes a login for package auth, which begins now.
 func (s *session) attempt() auth.Attempt {
+	s.authBegan = s.server.logins.Now()
 	a := auth.Attempt{CID: s.cid, Protocol: "smtp", Key: auth.Key(s.peer.TLS), RemoteIP: s.peer.IP, LocalIP: s.peer.LocalIP}
 	if s.peer.TLS != nil {
 		a.TLS = tls.VersionName(s.peer.TLS.Version) + " " + tls.CipherSuiteName(s.peer.TLS.CipherSuite)
@@ -66,7 +67,7 @@ func (s *session) preauthenticate(ctx context.Context) error {
 		s.log.DebugContext(ctx, "client certificate", "err", err)
 	case !login.NoPreauth:
 		s.byKey = true
-		s.loggedIn(ctx, login.Login, "tlsclientauth")
+		return s.loggedIn(ctx, login.Login, "tlsclientauth")
 	}
 	return nil
 }
@@ -96,18 +97,30 @@ func (s *session) auth(ctx context.Context, req smtp.Auth) (reply, error) {
 		return reply{}, s.authFailed(ctx, err)
 	}
 	s.byKey = false
-	s.loggedIn(ctx, e.Login(), strings.ToLower(req.Mechanism))
+	if err := s.loggedIn(ctx, e.Login(), strings.ToLower(req.Mechanism)); err != nil {
+		return reply{}, err
+	}
 	return reply{code: smtp.CodeAuthOK, enhanced: "2.7.0", text: "logged in"}, nil
 }
 
-// loggedIn notes who has logged in.
-func (s *session) loggedIn(ctx context.Context, login auth.Login, mechanism string) {
+// loggedIn notes who has logged in. An error ends the connection.
+func (s *session) loggedIn(ctx context.Context, login auth.Login, mechanism string) error {
+	if s.leave != nil { // By a certificate, before.
+		s.leave()
+		s.leave = nil
+	}
+	leave, ok := s.server.logins.Enter(login.Account, s.authBegan, s)
+	if !ok {
+		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSecurity, "logins have changed, please try again").Closing()
+	}
+	s.leave = leave
 	s.login = &login
 	s.authFailures, s.wire.slow = 0, false
 	if !s.byKey {
 		s.shown = nil // Nobody can log in any more.
 	}
 	s.log.InfoContext(ctx, "login", "account", login.Account, "login", login.Address.String(), "mechanism", mechanism)
+	return nil
 }
 
 // exchange carries the messages of a mechanism until it is done.
@@ -189,7 +202,7 @@ func (s *session) authFailed(ctx context.Context, err error) error {
 // authError returns the refusal for an error of a login. Trouble of our own is
 // told apart from wrong credentials, so that no client asks for another password.
 func authError(err error) error {
-	if _, ok := errors.AsType[*smtp.Error](err); ok || isGone(err) || errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
+	if _, ok := errors.AsType[*smtp.Error](err); ok || isGone(err) || isInterrupt(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	if disabled, ok := errors.AsType[*auth.DisabledError](err); ok {

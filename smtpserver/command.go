@@ -114,6 +114,9 @@ func errorFor(err error) (e *smtp.Error, ours bool) {
 	if e, ok := errors.AsType[*smtp.Error](err); ok {
 		return e, errors.Is(e, errTrouble)
 	}
+	if errors.Is(err, errEnded) {
+		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSecurity, "this session was ended by the administrator").Closing(), false
+	}
 	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
 		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSystemNotAccepting, "shutting down, please try again later").Closing(), false
 	}

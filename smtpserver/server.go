@@ -24,6 +24,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/receive"
@@ -132,6 +133,7 @@ type Server struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
+	logins  auth.Sessions // Of users who have logged in.
 }
 
 // New returns a server. It starts nothing.
@@ -190,6 +192,18 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error
 	return err
 }
 
+// EndAccount ends the sessions of an account: they are told 421, and are gone when
+// it returns, which takes little more than the grace time. Who is just logging in
+// has to do so again. It is for when logins have changed: who shall stay out is
+// kept out by Auth.
+func (srv *Server) EndAccount(account string) {
+	ended, left := srv.logins.End(account, srv.opts.Grace)
+	if left > 0 {
+		srv.log.Error("sessions of account do not end", "account", account, "sessions", left)
+	}
+	srv.log.Info("sessions of account ended", "account", account, "sessions", ended-left)
+}
+
 // accept calls serve for each connection until ctx is done or ln is broken.
 func (srv *Server) accept(ctx context.Context, ln net.Listener, serve func(net.Conn)) error {
 	for {
@@ -233,6 +247,8 @@ func (g *group) serve(ctx context.Context, conn net.Conn, l Listener) {
 		}
 		defer limit.Close(s.peer.IP)
 	}
+	ctx, s.cancel = context.WithCancel(ctx)
+	defer s.cancel()
 	ok := g.add(s)
 	defer g.remove(s)
 	if !ok {
@@ -251,7 +267,7 @@ func (g *group) add(s *session) bool {
 	defer g.mu.Unlock()
 	g.sessions[s] = struct{}{}
 	if g.stopping {
-		s.wire.interrupt(false)
+		s.wire.interrupt(false, errStopping)
 	}
 	return open <= g.server.opts.ConnectionsMax
 }
@@ -294,7 +310,7 @@ func (g *group) interrupt(now bool) {
 	defer g.mu.Unlock()
 	g.stopping = true
 	for s := range g.sessions {
-		s.wire.interrupt(now)
+		s.wire.interrupt(now, errStopping)
 	}
 }
 

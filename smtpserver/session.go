@@ -21,7 +21,8 @@ import (
 	"github.com/mjl-/mox/smtp"
 )
 
-// session is one connection. Its methods are for the goroutine that serves it.
+// session is one connection. Its methods are for the goroutine that serves it, but
+// for End and Abort.
 type session struct {
 	// Constant after newSession.
 	server   *Server
@@ -30,6 +31,7 @@ type session struct {
 	log      *slog.Logger
 	wire     *wire
 	start    time.Time
+	cancel   context.CancelFunc // Set by group.serve.
 
 	peer   receive.Peer
 	shown  *x509.Certificate // That we have shown, if known.
@@ -38,6 +40,8 @@ type session struct {
 	login        *auth.Login // Nil before a login.
 	byKey        bool        // It was by a client certificate, and one by command may follow.
 	authFailures int         // Logins that failed since.
+	authBegan    int64       // When the last attempt to log in began, for auth.Sessions.
+	leave        func()      // Takes it out of Server.logins, nil before a login.
 
 	tx    transaction // Nil outside a transaction.
 	chunk *chunks     // A message that comes by BDAT, nil before the first.
@@ -82,6 +86,9 @@ func (s *session) serve(ctx context.Context) {
 		if err := s.wire.conn.Close(); err != nil {
 			s.log.DebugContext(ctx, "closing connection", "err", err)
 		}
+		if s.leave != nil {
+			s.leave()
+		}
 	}()
 	err := s.converse(ctx)
 	attrs := []any{"messages", s.messages, "errors", s.errors, "took", time.Since(s.start)}
@@ -89,6 +96,15 @@ func (s *session) serve(ctx context.Context) {
 		attrs = append(attrs, "err", err)
 	}
 	s.log.InfoContext(ctx, "connection ended", attrs...)
+}
+
+// End makes the session end when it next waits for a command.
+func (s *session) End() { s.wire.interrupt(false, errEnded) }
+
+// Abort makes it end now.
+func (s *session) Abort() {
+	s.cancel()
+	s.wire.interrupt(true, errEnded)
 }
 
 // turnAway answers a connection that is not served.

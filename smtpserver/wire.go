@@ -18,6 +18,13 @@ import (
 // errStopping means that the server stops and the peer should be told.
 var errStopping = errors.New("server is stopping")
 
+// errEnded means that the sessions of an account shall end, and their clients
+// should be told.
+var errEnded = errors.New("sessions of the account are ended")
+
+// isInterrupt tells whether we have ended a wait.
+func isInterrupt(err error) bool { return errors.Is(err, errStopping) || errors.Is(err, errEnded) }
+
 // gone is the error of a connection that has failed: nobody is there to get a
 // reply.
 type gone struct{ error }
@@ -56,9 +63,9 @@ type wire struct {
 	command bool          // The next read waits for a command.
 
 	mu      sync.Mutex
-	stop    bool // Waiting for a command ends.
-	stopNow bool // All waiting ends.
-	idle    bool // The serving goroutine may be waiting for a command.
+	stop    error // Why waiting for a command ends, nil if it doesn't: errStopping or errEnded.
+	stopNow bool  // All waiting ends.
+	idle    bool  // The serving goroutine may be waiting for a command.
 }
 
 func newWire(conn net.Conn) *wire {
@@ -69,11 +76,11 @@ func newWire(conn net.Conn) *wire {
 }
 
 // interrupt makes the session end when it next waits for a command, or if now
-// is set for anything.
-func (c *wire) interrupt(now bool) {
+// is set for anything. Why is errStopping or errEnded.
+func (c *wire) interrupt(now bool, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.stop, c.stopNow = true, c.stopNow || now
+	c.stop, c.stopNow = why, c.stopNow || now
 	if c.idle || c.stopNow {
 		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // If it fails the connection is broken, and reading fails too.
 	}
@@ -98,8 +105,8 @@ func (c *wire) arm() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.idle = c.command
-	if c.stopNow || c.stop && c.idle {
-		return errStopping
+	if c.stopNow || c.stop != nil && c.idle {
+		return c.stop
 	}
 	deadline := time.Now().Add(c.wait)
 	if !c.until.IsZero() && c.until.Before(deadline) {
@@ -108,15 +115,14 @@ func (c *wire) arm() error {
 	return lost(c.raw.SetReadDeadline(deadline))
 }
 
-// disarm is called after a read. An error of a read that was interrupted is
-// errStopping.
+// disarm is called after a read. The error of a read that was interrupted says why.
 func (c *wire) disarm(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	stopped := c.stopNow || c.stop && c.idle
+	stopped := c.stopNow || c.stop != nil && c.idle
 	c.idle = false
 	if err != nil && stopped {
-		return errStopping
+		return c.stop
 	}
 	return lost(err)
 }
@@ -220,7 +226,7 @@ func (c *wire) linger() {
 		return
 	}
 	c.mu.Lock()
-	stop := c.stop
+	stop := c.stop != nil
 	c.mu.Unlock()
 	if stop || c.raw.SetReadDeadline(time.Now().Add(lingerWait)) != nil {
 		return
