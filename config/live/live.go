@@ -46,8 +46,9 @@ type Config struct {
 	keys    fs.FS  // Nil if keys are not loaded.
 	current atomic.Pointer[config.Config]
 
-	mu   sync.Mutex // Serialises changes.
-	text []byte     // Of domains.conf, as read or written last.
+	mu      sync.Mutex           // Serialises changes.
+	text    []byte               // Of domains.conf, as read or written last.
+	changed func(*config.Config) // Called with what becomes current. Nil: nothing is.
 }
 
 // Options are for Open.
@@ -117,7 +118,7 @@ func (c *Config) Reload(ctx context.Context) error {
 		return fmt.Errorf("reloading configuration: %w", err)
 	}
 	c.text = text
-	c.current.Store(next)
+	c.use(next)
 	return nil
 }
 
@@ -158,8 +159,26 @@ func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) err
 		return fmt.Errorf("changing configuration: %w", err)
 	}
 	c.text = text
-	c.current.Store(next)
+	c.use(next)
 	return nil
+}
+
+// OnChange sets what is called with each configuration that becomes current from
+// now on, in their order; nil for nothing. It is called while no other change can be
+// made, so it must not wait, nor change the configuration itself. When OnChange has
+// returned, what was set before is not called any more.
+func (c *Config) OnChange(fn func(*config.Config)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.changed = fn
+}
+
+// use makes a configuration current. c.mu is held.
+func (c *Config) use(next *config.Config) {
+	c.current.Store(next)
+	if c.changed != nil {
+		c.changed(next)
+	}
 }
 
 func (c *Config) dynamicPath() string {
