@@ -101,9 +101,11 @@ func perConnection(base *tls.Config, change func(*tls.ClientHelloInfo, *tls.Conf
 // fixCertificate has c show the certificate that it would choose for a client,
 // and puts it where Handshake finds it. In a resumed session none is shown; it is
 // that of the session, unless that was replaced since.
+//
+// Without any, package tls refuses the client, with the alert for that.
 func fixCertificate(c *tls.Config, hello *tls.ClientHelloInfo) error {
 	cert, err := choose(c, hello)
-	if err != nil {
+	if err != nil || cert == nil {
 		return err
 	}
 	c.Certificates, c.GetCertificate = []tls.Certificate{*cert}, nil
@@ -115,7 +117,8 @@ func fixCertificate(c *tls.Config, hello *tls.ClientHelloInfo) error {
 	return err
 }
 
-// choose returns the certificate for a client, as package tls chooses it.
+// choose returns the certificate for a client, as package tls chooses it, nil if
+// there is none.
 func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.GetCertificate != nil && (len(c.Certificates) == 0 || hello.ServerName != "") {
 		cert, err := c.GetCertificate(hello)
@@ -124,7 +127,7 @@ func choose(c *tls.Config, hello *tls.ClientHelloInfo) (*tls.Certificate, error)
 		}
 	}
 	if len(c.Certificates) == 0 {
-		return nil, errors.New("no certificate")
+		return nil, nil
 	}
 	if len(c.Certificates) == 1 {
 		return &c.Certificates[0], nil

@@ -33,7 +33,7 @@ type Listener struct {
 
 // TLS is what the services of a listener need to speak TLS.
 type TLS struct {
-	KeyCerts           []KeyCert `sconf-doc:"Keys with their certificates. The first whose names match is used, and the first of all for clients that give no name or another one."`
+	KeyCerts           []KeyCert `sconf-doc:"Keys with their certificates. A client that asks for a server name gets the first for that name. One that asks for none gets the first for the hostname of the listener; so does one that asks for another name at the service SMTP, while the others refuse it. Files that change are read again when the configuration is reloaded."`
 	MinVersion         string    `sconf:"optional" sconf-doc:"Lowest version accepted: TLSv1.0, TLSv1.1, TLSv1.2 or TLSv1.3. If absent, TLSv1.2."`
 	ClientAuthDisabled bool      `sconf:"optional" sconf-doc:"Don't ask mail programs for a certificate. Users then can't log in with TLS keys, but programs that take offence at being asked can connect."`
 }

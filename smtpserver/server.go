@@ -169,12 +169,6 @@ func (srv *Server) Serve(ctx context.Context, ln net.Listener, l Listener) error
 	if l.MessageSizeMax <= 0 {
 		l.MessageSizeMax = messageSizeMaxDefault
 	}
-	if l.TLS != nil && !l.Submission {
-		// Session tickets are known to fail with some senders, which then don't
-		// deliver at all.
-		l.TLS = l.TLS.Clone()
-		l.TLS.SessionTicketsDisabled = true
-	}
 	hard, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })

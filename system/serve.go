@@ -2,10 +2,8 @@ package system
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/mjl-/mox/config"
@@ -42,6 +40,7 @@ func (s *System) Serve(ctx context.Context) error {
 	background := s.newGroup(context.WithoutCancel(ctx))
 	background.Go("recording logins", s.auth.Serve)
 	background.Go("recording what was sent", s.submit.Serve)
+	background.Every("looking at certificates", loop.Schedule{Interval: certificatesEvery}, (&certificateWatch{system: s}).look)
 	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)
 	servers.Go("delivering", func(ctx context.Context) {
 		if err := s.delivery.Serve(ctx, s.opts.Grace); err != nil && ctx.Err() == nil {
@@ -81,8 +80,9 @@ func (s *System) Serve(ctx context.Context) error {
 func (s *System) serve(ctx context.Context, b Bound) error {
 	switch b.Service {
 	case config.ServiceSMTP:
+		c := s.tlsConfig(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
-			Name: b.Listener, Hostname: b.Hostname, TLS: tlsConfig(b.Endpoint), MessageSizeMax: b.MaxMessageSize,
+			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize,
 		})
 	case config.ServiceSubmission, config.ServiceSubmissions:
 		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.
@@ -99,28 +99,4 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 		return s.metrics.Serve(ctx, b.ln)
 	}
 	return fmt.Errorf("unknown service %q", b.Service)
-}
-
-// loginTLS returns how TLS is spoken at an endpoint where users log in: also with
-// keys of their own.
-func (s *System) loginTLS(e config.Endpoint) *tls.Config {
-	if c := tlsConfig(e); c != nil {
-		return s.auth.ClientCertificates(c)
-	}
-	return nil
-}
-
-// tlsConfig returns how TLS is spoken at an endpoint, nil if it isn't. A client
-// that gives a name we have no certificate for gets the first: mail servers give
-// any, and would fall back to plain text.
-func tlsConfig(e config.Endpoint) *tls.Config {
-	if e.TLS == nil || e.StartTLSDisabled {
-		return nil
-	}
-	return &tls.Config{
-		Certificates: slices.Clone(e.TLS.Certificates),
-		MinVersion:   e.TLS.MinVersion,
-		// Some large senders break off when they get a ticket on port 25.
-		SessionTicketsDisabled: e.Service == config.ServiceSMTP,
-	}
 }

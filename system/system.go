@@ -154,6 +154,7 @@ type System struct {
 	smtp     *smtpserver.Server
 	imap     *imapserver.Server
 	metrics  *metrics.Server
+	refused  *prometheus.CounterVec // TLS handshakes, by listener.
 
 	serving atomic.Bool
 }
@@ -188,7 +189,7 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	}
 	s := &System{opts: opts, registry: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeAccounts, s.makeMail, s.makeServers,
+		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -254,7 +255,11 @@ func (s *System) bind(ctx context.Context) error {
 		return nil
 	}
 	for _, e := range s.current().Endpoints {
-		ln, err := s.opts.Listen(ctx, "tcp", e.Addr.String())
+		network := "tcp4"
+		if e.Addr.Addr().Is6() {
+			network = "tcp6" // Not also IPv4: that is another endpoint.
+		}
+		ln, err := s.opts.Listen(ctx, network, e.Addr.String())
 		if err != nil {
 			return fmt.Errorf("listening for %s: %w", e.Service, err)
 		}
