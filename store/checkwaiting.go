@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -156,7 +157,7 @@ func (d *Dir) checkKept(dir, place string, fn func(k keptRecord, list []waiting)
 		}
 		if place == inFailed {
 			problems = append(problems, Problem{
-				Text: fmt.Sprintf("delivery %s could not be applied", filepath.Base(k.path)), Effect: "an accepted message is not in its mailbox",
+				File: d.relative(k.path), Kind: "failed", Text: fmt.Sprintf("delivery %s could not be applied", filepath.Base(k.path)), Effect: "an accepted message is not in its mailbox",
 				Mend: "deliver it again once the cause is known",
 			})
 			if k.accountID == unreadableID {
@@ -164,7 +165,7 @@ func (d *Dir) checkKept(dir, place string, fn func(k keptRecord, list []waiting)
 			}
 		}
 		if wrong != nil {
-			problems = append(problems, Problem{Text: fmt.Sprintf("delivery %s %s: %v", filepath.Base(k.path), place, wrong), Effect: effectAccepted, Mend: mendRecord})
+			problems = append(problems, Problem{File: d.relative(k.path), Kind: "kept", Text: fmt.Sprintf("delivery %s %s: %v", filepath.Base(k.path), place, wrong), Effect: effectAccepted, Mend: mendRecord})
 		}
 		fn(k, list)
 	}
@@ -215,7 +216,7 @@ func (a *Account) copyOf(it *item) item {
 
 // checkWaiting checks what the account has still to apply against its rows. In a live
 // account what was applied since is left out, by the snapshot's own watermark.
-func (c *checker) checkWaiting() error {
+func (c *checker) checkWaiting(context.Context) error {
 	used := map[int64]string{}
 	var size int64
 	for _, w := range c.waiting {
@@ -238,8 +239,8 @@ func (c *checker) checkWaiting() error {
 			if err := c.checkUnused(id, what); err != nil {
 				return err
 			}
-			if last := c.a.lastID.Load(); id > last {
-				c.problem("ids may be given again", "restart", "%s has id %d, the last id is %d", what, id, last)
+			if last := c.live.lastID.Load(); id > last {
+				c.problem(effectIDs, "restart", "%s has id %d, the last id is %d", what, id, last)
 			}
 		}
 		c.checkContent(w, what)
@@ -248,8 +249,8 @@ func (c *checker) checkWaiting() error {
 		}
 	}
 	if quota := c.a.quota(); size > 0 && quota > 0 && c.tx.row.Size+size > quota {
-		c.problems = append(c.problems, Problem{
-			Account: c.a.name, Text: fmt.Sprintf("%d bytes are used and %d more accepted, the quota is %d", c.tx.row.Size, size, quota),
+		c.emit(Problem{
+			File: accountFile(c.a.name), Kind: "quota", Text: fmt.Sprintf("%d bytes are used and %d more accepted, the quota is %d", c.tx.row.Size, size, quota),
 			Effect: "nothing more is accepted", Warning: true,
 		})
 	}
@@ -265,7 +266,7 @@ func (c *checker) checkContent(w waiting, what string) {
 	if err == nil && sum == w.crc && size == w.fileSize {
 		return
 	}
-	for _, it := range c.a.pendingItems() {
+	for _, it := range c.live.pendingItems() {
 		if it.seq == w.seq { // Else it was applied meanwhile, and the file may be gone.
 			c.problem(effectAccepted, mendRecord, "content of %s has %d bytes and checksum %08x, not %d and %08x: %v", what, size, sum, w.fileSize, w.crc, err)
 		}

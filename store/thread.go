@@ -30,11 +30,16 @@ func (tx *Tx) assignThread(e *Email, an *Analysis, mailboxID int64) error {
 			continue
 		}
 		e.ThreadID, e.MissingLink = parent.ThreadID, missing
-		e.Ancestors = append([]int64{parent.ID}, parent.Ancestors[:min(len(parent.Ancestors), ancestorsMax-1)]...)
-		e.Ancestors = slices.DeleteFunc(e.Ancestors, func(id int64) bool { return id == e.ID })
+		e.Ancestors = ancestorsOf(e.ID, parent)
 		return nil
 	}
 	return nil
+}
+
+// ancestorsOf returns the ancestors of an Email with this parent.
+func ancestorsOf(id int64, parent *Email) []int64 {
+	ancestors := append([]int64{parent.ID}, parent.Ancestors[:min(len(parent.Ancestors), ancestorsMax-1)]...)
+	return slices.DeleteFunc(ancestors, func(a int64) bool { return a == id })
 }
 
 // sameMessage finds another Email of the same Message-ID.
