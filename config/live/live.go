@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,12 +41,14 @@ var ErrEdited = errors.New(config.DynamicName + " was edited, and not reloaded s
 
 // Config is the configuration of one server. It is safe for concurrent use.
 type Config struct {
-	path    string // Of mox.conf.
-	keys    fs.FS  // Nil if keys are not loaded.
-	current atomic.Pointer[config.Config]
+	path     string                       // Of mox.conf.
+	withKeys bool                         // TLS keys and certificates are loaded.
+	readFile func(string) ([]byte, error) // os.ReadFile, but in tests. For keys.
+	current  atomic.Pointer[config.Config]
 
 	mu      sync.Mutex           // Serialises changes.
 	text    []byte               // Of domains.conf, as read or written last.
+	pairs   map[string][]byte    // Of TLS keys and certificates, by name in mox.conf, as read last.
 	changed func(*config.Config) // Called with what becomes current. Nil: nothing is.
 }
 
@@ -56,24 +57,26 @@ type Options struct {
 	// WithoutKeys leaves the files of TLS keys and certificates alone: for commands
 	// that listen on nothing.
 	WithoutKeys bool
+
+	// Inherited has contents of files of TLS keys and certificates, by their names in
+	// mox.conf, that are not read: this process may not be allowed to.
+	Inherited map[string][]byte
 }
 
 // Open reads mox.conf at path, and domains.conf beside it. If they have mistakes
 // the error is, or wraps, config.Problems.
 func Open(path string, opts Options) (*Config, error) {
-	c := &Config{path: path}
-	if !opts.WithoutKeys {
-		c.keys = keyFiles{filepath.Dir(path)}
-	}
+	c := &Config{path: path, withKeys: !opts.WithoutKeys, readFile: os.ReadFile}
 	text, err := os.ReadFile(c.dynamicPath())
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	next, err := c.load(text)
+	keys := keyFiles{config: c, known: opts.Inherited, read: map[string][]byte{}}
+	next, err := c.load(text, keys)
 	if err != nil {
 		return nil, err
 	}
-	c.text = text
+	c.text, c.pairs = text, keys.pairs(next.Static)
 	c.current.Store(next)
 	return c, nil
 }
@@ -98,7 +101,9 @@ func (c *Config) Dir() string { return filepath.Dir(c.path) }
 
 // Reload reads domains.conf and the files of TLS keys and certificates again, and
 // makes what they say current. If there are mistakes, those are returned and
-// nothing changes. Changes in mox.conf have no effect until the next start.
+// nothing changes. Changes in mox.conf have no effect until the next start. The
+// error is a *KeysError if all is current except for certificates whose files may
+// not be read.
 func (c *Config) Reload(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,12 +118,17 @@ func (c *Config) Reload(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reloading configuration: %w", err)
 	}
-	next, err := config.Check(c.Current().Static, dynamic, c.keys)
+	static := c.Current().Static
+	pairs, problems := c.readPairs(static)
+	next, err := config.Check(static, dynamic, c.files(keyFiles{config: c, known: pairs}))
 	if err != nil {
 		return fmt.Errorf("reloading configuration: %w", err)
 	}
-	c.text = text
+	c.text, c.pairs = text, pairs
 	c.use(next)
+	if len(problems) > 0 {
+		return &KeysError{problems}
+	}
 	return nil
 }
 
@@ -151,7 +161,9 @@ func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) err
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
-	next, err := config.Check(c.Current().Static, dynamic, c.keys)
+	// Certificates stay as they are: what is being done to their files now has nothing
+	// to do with this change.
+	next, err := config.Check(c.Current().Static, dynamic, c.files(keyFiles{config: c, known: c.pairs}))
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
@@ -185,12 +197,20 @@ func (c *Config) dynamicPath() string {
 	return filepath.Join(filepath.Dir(c.path), config.DynamicName)
 }
 
-func (c *Config) load(dynamic []byte) (*config.Config, error) {
+// files returns what config.Check takes: nil if keys are not loaded.
+func (c *Config) files(k keyFiles) fs.FS {
+	if !c.withKeys {
+		return nil
+	}
+	return k
+}
+
+func (c *Config) load(dynamic []byte, keys keyFiles) (*config.Config, error) {
 	static, err := os.ReadFile(c.path)
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	next, err := config.Load(static, dynamic, c.keys)
+	next, err := config.Load(static, dynamic, c.files(keys))
 	if err != nil {
 		return nil, fmt.Errorf("checking configuration %s:\n%w", c.path, err)
 	}
@@ -217,20 +237,4 @@ func (c *Config) write(text []byte, now time.Time) error {
 		_ = os.Remove(name)
 	}
 	return nil
-}
-
-// keyFiles gives files by their names in the configuration. Other than fs.FS
-// asks for, names can be absolute or go up: config.Check says so.
-type keyFiles struct{ dir string }
-
-// Open opens a file for reading.
-func (k keyFiles) Open(name string) (fs.File, error) {
-	name = filepath.FromSlash(name)
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(k.dir, name)
-	}
-	if strings.HasSuffix(name, string(filepath.Separator)) {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
-	}
-	return os.Open(name)
 }
