@@ -44,7 +44,7 @@ var layers = []layer{
 			" webadmin webaccount webmail webapisrv metrics http",
 		forbid: "log",
 	},
-	{name: "system", packages: "system internal/sim internal/crashtest", forbid: "log"},
+	{name: "system", packages: "system internal/specimen internal/sim internal/crashtest", forbid: "log"},
 	{name: "program", packages: ".", forbid: "log"},
 	{name: "tests", packages: "test/..."},
 }

@@ -48,6 +48,12 @@ var commands = []command{
 	{"version", "", versionHelp, runVersion},
 }
 
+// unlistedCommands are those that help lists nowhere, since only who works on mox
+// needs them.
+var unlistedCommands = []command{
+	{"gentestdata", "directory", genTestDataHelp, runGenTestData},
+}
+
 // helpCommand is apart, since it knows the others.
 var helpCommand = command{"help", "[command ...]", "Print the commands, or the help for some.\n", nil}
 
@@ -195,7 +201,7 @@ func (inv *invocation) dispatch(ctx context.Context, args []string) error {
 // findCommand returns the command with the most words that args begin with, and their
 // number, zero if there is none.
 func findCommand(args []string) (found command, n int) {
-	for _, c := range commands {
+	for _, c := range slices.Concat(commands, unlistedCommands) {
 		words := strings.Fields(c.words)
 		if len(words) > n && len(args) >= len(words) && slices.Equal(words, args[:len(words)]) {
 			found, n = c, len(words)
