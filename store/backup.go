@@ -55,9 +55,17 @@ func (d *Dir) CopyTo(ctx context.Context, dst string) (CopyResult, error) {
 	}
 	for _, name := range names {
 		to := filepath.Join(dst, "accounts", name)
-		err := d.copyAccount(ctx, name, to, &res)
+		part := CopyResult{}
+		err := d.copyAccount(ctx, name, to, &part)
+		if errors.Is(err, ErrNoAccount) { // Removed meanwhile.
+			if err := os.RemoveAll(to); err != nil {
+				return res, err
+			}
+			continue
+		}
+		res.add(part)
 		switch {
-		case err == nil, errors.Is(err, ErrNoAccount): // Removed meanwhile.
+		case err == nil:
 			continue
 		case ctx.Err() == nil && !errors.Is(err, ErrClosed):
 			res.Problems = append(res.Problems, Problem{
@@ -84,17 +92,31 @@ func (d *Dir) CopyTo(ctx context.Context, dst string) (CopyResult, error) {
 	return res, d.syncFiles()
 }
 
-// copyAccount copies one account: the database, then the files that it names.
+// add adds what was copied of one account.
+func (r *CopyResult) add(part CopyResult) {
+	r.Accounts, r.Messages, r.Bytes = r.Accounts+part.Accounts, r.Messages+part.Messages, r.Bytes+part.Bytes
+	r.Problems = append(r.Problems, part.Problems...)
+}
+
+// copyAccount copies one account, unless it is removed meanwhile: then what was
+// copied is of no use, and the error is ErrNoAccount.
 func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult) error {
 	a, err := d.Account(ctx, name)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := a.Close(); err != nil {
-			d.log.Error("closing account", "account", name, "err", err)
-		}
-	}()
+	err = d.copyOpen(ctx, a, dst, res)
+	d.mu.Lock()
+	if a.removing {
+		err = fmt.Errorf("%w: %q was removed", ErrNoAccount, name)
+	}
+	d.mu.Unlock()
+	return errors.Join(err, a.Close())
+}
+
+// copyOpen copies an account's database, then the files that it names.
+func (d *Dir) copyOpen(ctx context.Context, a *Account, dst string, res *CopyResult) error {
+	name := a.name
 	if err := atomicfile.MkdirAll(filepath.Join(dst, "msg"), 0o750); err != nil {
 		return err
 	}
@@ -142,7 +164,7 @@ func (d *Dir) copyAccount(ctx context.Context, name, dst string, res *CopyResult
 			return err
 		}
 	}
-	res.Accounts, res.Messages, res.Bytes = res.Accounts+1, res.Messages+messages, res.Bytes+bytes
+	res.Accounts, res.Messages, res.Bytes = 1, messages, bytes
 	return atomicfile.SyncDir(filepath.Join(dst, "msg"))
 }
 

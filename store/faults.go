@@ -12,12 +12,15 @@ const (
 	FaultCleanSynced  = "store: account files synced, before segments are removed"
 	FaultEraseUnlink  = "store: erased file unlinked, before its rows are removed"
 	FaultBackup       = "store: backup has the accounts, before the journal"
+	FaultRemoveShut   = "store: removed account closed, before its directory is moved"
+	FaultRemoveMoved  = "store: directory of removed account moved, before its kept deliveries go"
+	FaultRemoveErase  = "store: removed account gone, before its files are erased"
 )
 
 // Points lists the names of all fault points.
 func Points() []string {
 	return []string{
 		FaultStageSync, FaultFilesSynced, FaultFilePlaced, FaultApplied, FaultCommitBefore, FaultCommitAfter,
-		FaultCleanSynced, FaultEraseUnlink, FaultBackup,
+		FaultCleanSynced, FaultEraseUnlink, FaultBackup, FaultRemoveShut, FaultRemoveMoved, FaultRemoveErase,
 	}
 }

@@ -181,12 +181,12 @@ func TestRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	removed := make(chan error)
-	go func() { removed <- w.d.Remove(t.Context(), "a") }()
+	go func() { removed <- w.d.Remove(t.Context(), "a", a.ID()) }()
 	eventually(t, "intake stops", func() bool { return errors.Is(deliver(t, w.d, testMessage(1, "x"), "", a), ErrNoAccount) })
 	if _, err := w.d.Account(t.Context(), "a"); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("opening: got %v", err)
 	}
-	if err := w.d.Remove(t.Context(), "a"); !errors.Is(err, ErrNoAccount) {
+	if err := w.d.Remove(t.Context(), "a", id); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("removing twice: got %v", err)
 	}
 	select {
@@ -206,6 +206,9 @@ func TestRemove(t *testing.T) {
 	}
 	if _, err := a.Stage(t.Context(), 1, strings.NewReader("x")); !errors.Is(err, ErrClosed) {
 		t.Errorf("staging: got %v", err)
+	}
+	if err := w.d.EraseRemoved(t.Context(), id); err != nil {
+		t.Error(err)
 	}
 	for _, left := range [][]string{w.files("journal", "failed"), w.files("tmp")} {
 		if len(left) > 0 {
@@ -230,9 +233,10 @@ func TestRemove(t *testing.T) {
 	w.change = func(o *Options) { o.Removed = func(of string) (bool, error) { return of == id, nil } }
 	w.restart()
 	w.wantInbox("a")
-	if err := w.d.Remove(t.Context(), "none"); !errors.Is(err, ErrNoAccount) {
-		t.Errorf("removing what is not there: got %v", err)
+	if err := errors.Join(w.d.Remove(t.Context(), "a", id), w.d.EraseRemoved(t.Context(), id)); err != nil {
+		t.Errorf("removing what is not there any more: got %v", err)
 	}
+	w.wantInbox("a")
 }
 
 // TestRemoveWithDeliveryUnderWay: a delivery that is being written when its
@@ -246,7 +250,7 @@ func TestRemoveWithDeliveryUnderWay(t *testing.T) {
 	go func() { delivered <- deliver(t, w.d, testMessage(0, "x"), "", a, b) }()
 	<-reached
 	removed := make(chan error)
-	go func() { removed <- w.d.Remove(t.Context(), "a") }()
+	go func() { removed <- w.d.Remove(t.Context(), "a", a.ID()) }()
 	select {
 	case err := <-removed:
 		t.Errorf("removed with a delivery under way: %v", err)

@@ -202,8 +202,17 @@ func TestKillAtRandom(t *testing.T) {
 	verifyConfirmed(t, l)
 }
 
-// faultPoints are all of them.
-func faultPoints() []string { return slices.Concat(journal.Points(), store.Points(), queue.Points()) }
+// removalPoints are those of removing an account.
+func removalPoints() []string {
+	return []string{store.FaultRemoveShut, store.FaultRemoveMoved, store.FaultRemoveErase}
+}
+
+// faultPoints are all but those of removing an account, which have a test of
+// their own.
+func faultPoints() []string {
+	all := slices.Concat(journal.Points(), store.Points(), queue.Points())
+	return slices.DeleteFunc(all, func(point string) bool { return slices.Contains(removalPoints(), point) })
+}
 
 // newFor makes what has a point: a store, or a System for those of the queue.
 func newFor(t *testing.T, point, dir string) *ledger {

@@ -107,7 +107,10 @@ func (s *specimen) removeAccount(ctx context.Context, d *store.Dir) error {
 		return errors.Join(db.MarkRemoved(ctx, id, gone, s.now), db.MarkRemoved(ctx, otherGone, "sam", s.now))
 	})
 	if err == nil {
-		err = d.Remove(ctx, gone)
+		err = d.Remove(ctx, gone, id)
+	}
+	if err == nil {
+		err = d.EraseRemoved(ctx, id)
 	}
 	if err != nil {
 		return err
