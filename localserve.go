@@ -102,7 +102,7 @@ func runLocalserve(ctx context.Context, inv *invocation) error {
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return nil // Stopped while it was starting.
-	case errors.Is(err, config.ErrUnknown), errors.Is(err, database.ErrForeign):
+	case errors.Is(err, config.ErrUnknown), errors.Is(err, config.ErrLater), errors.Is(err, database.ErrForeign):
 		return fmt.Errorf("%w\n%s", err, foreignHint)
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,7 +55,9 @@ func Check(s Static, d Dynamic, files fs.FS) (*Config, error) {
 	return c, nil
 }
 
-func check(s Static, d Dynamic, files fs.FS) (*Config, Problems) {
+// check checks files that could be read. Of one named in without there is
+// nothing: it is not checked, and what refers to it is taken to be right.
+func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Problems) {
 	c := &checker{
 		config: &Config{
 			Static: s, Dynamic: d,
@@ -63,14 +66,29 @@ func check(s Static, d Dynamic, files fs.FS) (*Config, Problems) {
 			destinations: map[string]destination{},
 			aliases:      map[string]alias{},
 		},
-		files: files,
+		files:   files,
+		without: map[string]bool{},
 	}
-	c.static()
-	c.queue()
-	c.listeners()
+	for _, name := range without {
+		c.without[name] = true
+	}
 	c.domains()
 	c.accounts()
 	c.aliases()
+	if !c.without[StaticName] {
+		c.marked(c.static(""), reflect.ValueOf(s))
+		c.checkStatic()
+		c.queue()
+		c.listeners()
+	}
+	if !c.without[DynamicName] {
+		c.marked(c.dynamic(""), reflect.ValueOf(d))
+		c.moreOfDomains()
+		c.moreOfAccounts()
+		c.web()
+		c.routes(c.dynamic("Routes"), d.Routes)
+		c.dynamic("MonitorDNSBLs").domains(d.MonitorDNSBLs)
+	}
 	return c.config, c.problems
 }
 
@@ -78,6 +96,7 @@ func check(s Static, d Dynamic, files fs.FS) (*Config, Problems) {
 type checker struct {
 	config   *Config
 	files    fs.FS
+	without  map[string]bool // Files that could not be read.
 	problems Problems
 }
 
@@ -92,63 +111,6 @@ func (c *checker) is(file, path string, err error) bool {
 		c.bad(file, path, "%w", err)
 	}
 	return err == nil
-}
-
-// malformed tells whether one of the files could not be read to its end, so that
-// what it would have said is missing.
-func (ps Problems) malformed() bool {
-	return slices.ContainsFunc(ps, func(p *Problem) bool { return !errors.Is(p, ErrUnknown) })
-}
-
-func (c *checker) static() {
-	s := c.config.Static
-	if s.DataDir == "" {
-		c.bad(StaticName, "DataDir", "must not be empty")
-	}
-	c.level("LogLevel", s.LogLevel)
-	for _, pkg := range slices.Sorted(maps.Keys(s.PackageLogLevels)) {
-		c.level("PackageLogLevels."+pkg, s.PackageLogLevels[pkg])
-	}
-	hostname, err := dns.ParseConfigDomain(s.Hostname)
-	if c.is(StaticName, "Hostname", err) {
-		c.config.Hostname = hostname
-		c.config.hostnames[hostname] = true
-	}
-	if _, ok := c.config.Dynamic.Accounts[s.Postmaster.Account]; !ok {
-		c.bad(StaticName, "Postmaster.Account", "no account %q in %s", s.Postmaster.Account, DynamicName)
-	}
-	c.is(StaticName, "Postmaster.Mailbox", checkMailbox(s.Postmaster.Mailbox))
-	if s.QuotaMessageSize < 0 {
-		c.bad(StaticName, "QuotaMessageSize", "must not be negative")
-	}
-	c.initialMailboxes(s.InitialMailboxes)
-}
-
-func (c *checker) level(path, level string) {
-	if !slices.Contains(strings.Fields(LogLevels), level) {
-		c.bad(StaticName, path, "unknown level %q, need one of: %s", level, LogLevels)
-	}
-}
-
-func (c *checker) initialMailboxes(m InitialMailboxes) {
-	seen := map[string]bool{}
-	check := func(path, name string) {
-		top, _, _ := strings.Cut(name, "/")
-		if err := checkMailbox(name); err != nil {
-			c.bad(StaticName, path, "%w", err)
-		} else if strings.EqualFold(top, "inbox") {
-			c.bad(StaticName, path, "Inbox is always made, and mailboxes below it are not made here")
-		} else if seen[name] {
-			c.bad(StaticName, path, "mailbox %q is named twice", name)
-		}
-		seen[name] = true
-	}
-	for _, u := range m.uses() {
-		check("InitialMailboxes.SpecialUse."+strings.TrimSuffix(u.Use, "s"), u.Name)
-	}
-	for i, name := range m.Regular {
-		check(fmt.Sprintf("InitialMailboxes.Regular[%d]", i), name)
-	}
 }
 
 // checkMailbox refuses names that a store would have to change or refuse.
@@ -223,15 +185,6 @@ func (c *checker) accounts() {
 		} else if _, ok := c.config.domains[d]; !ok {
 			c.bad(DynamicName, path+".Domain", "no domain %q", a.Domain)
 		}
-		if len(a.LoginDisabled) > textMax || !isPrintable(a.LoginDisabled) {
-			c.bad(DynamicName, path+".LoginDisabled", "need at most %d printable ASCII characters", textMax)
-		}
-		if a.MaxOutgoingMessagesPerDay < 0 {
-			c.bad(DynamicName, path+".MaxOutgoingMessagesPerDay", "must not be negative")
-		}
-		if a.MaxFirstTimeRecipientsPerDay < 0 {
-			c.bad(DynamicName, path+".MaxFirstTimeRecipientsPerDay", "must not be negative")
-		}
 		for _, address := range slices.Sorted(maps.Keys(a.Destinations)) {
 			c.destination(name, path+".Destinations."+address, address, a.Destinations[address])
 		}
@@ -250,8 +203,8 @@ func (c *checker) destination(account, path, address string, d Destination) {
 		var err error
 		dest.refuse, err = parseSMTPError(d.SMTPError)
 		c.is(DynamicName, path+".SMTPError", err)
-		if d.Mailbox != "" {
-			c.bad(DynamicName, path+".SMTPError", "cannot be set together with Mailbox")
+		if d.Mailbox != "" || len(d.Rulesets) > 0 {
+			c.bad(DynamicName, path+".SMTPError", "cannot be set together with Mailbox or Rulesets")
 		}
 	}
 	canonical, ok := c.address(path, address)

@@ -6,8 +6,8 @@
 // Package config/live holds the current configuration of a server and changes
 // it; package system builds a server from it.
 //
-// There are only settings for what the program does. Names that other versions
-// know are refused like misspelled ones.
+// There are also settings for what the program doesn't do yet: they are checked,
+// and refused by name. See marks.
 package config
 
 import (
@@ -16,6 +16,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/mjl-/mox/dns"
 )
@@ -27,8 +28,14 @@ type Config struct {
 	Static  Static
 	Dynamic Dynamic
 
+	// Warnings are settings that hardly do what was meant. They should be shown to
+	// the operator.
+	Warnings Problems
+
 	Hostname  dns.Domain
 	Endpoints []Endpoint // By listener, then service, then address.
+
+	staticLines map[string]int // Of mox.conf, by path; nil from Check.
 
 	hostnames    map[dns.Domain]bool // Of the server and its listeners.
 	domains      map[dns.Domain]domain
@@ -64,6 +71,7 @@ type Endpoint struct {
 	MaxMessageSize   int64 // ServiceSMTP, ServiceSubmission, ServiceSubmissions: in bytes.
 	PlainLogins      bool  // ServiceIMAP, ServiceSubmission: passwords are taken without TLS.
 	StartTLSDisabled bool  // ServiceSMTP: NoSTARTTLS.
+	StartTLSRequired bool  // ServiceSMTP: RequireSTARTTLS.
 	TicketsDisabled  bool  // ServiceSMTP: no TLS session tickets are given.
 }
 
@@ -78,15 +86,45 @@ type TLSFiles struct {
 // Load parses and checks both files. The error, if any, is Problems, all that
 // could be found. Files is as for Check.
 func Load(static, dynamic []byte, files fs.FS) (*Config, error) {
-	s, staticLines, staticProblems := parse[Static](StaticName, static)
-	d, dynamicLines, dynamicProblems := parse[Dynamic](DynamicName, dynamic)
-	problems := slices.Concat(staticProblems, dynamicProblems)
-	if problems.malformed() {
-		return nil, problems.err()
+	s, lines, problems := parse[Static](StaticName, static)
+	if !problems.malformed() {
+		return loadWith(s, lines, problems, dynamic, files)
 	}
-	c, checked := check(s, d, files)
-	checked.locate(StaticName, staticLines)
-	checked.locate(DynamicName, dynamicLines)
+	// What can be said about the other file without it.
+	d, dynamicLines, dynamicProblems := parse[Dynamic](DynamicName, dynamic)
+	problems = append(problems, dynamicProblems...)
+	if !dynamicProblems.malformed() {
+		completeAddresses(&d, dynamicLines)
+		_, checked := check(Static{}, d, files, StaticName)
+		checked.locate(DynamicName, dynamicLines)
+		problems = append(problems, checked...)
+	}
+	return nil, problems.err()
+}
+
+// Reload is Load with the mox.conf that c was loaded from.
+func (c *Config) Reload(dynamic []byte, files fs.FS) (*Config, error) {
+	return loadWith(c.Static, c.staticLines, nil, dynamic, files)
+}
+
+// loadWith goes on with a mox.conf that was read.
+func loadWith(s Static, lines map[string]int, problems Problems, dynamic []byte, files fs.FS) (*Config, error) {
+	d, dynamicLines, dynamicProblems := parse[Dynamic](DynamicName, dynamic)
+	problems = append(problems, dynamicProblems...)
+	var warnings Problems
+	var without []string
+	if dynamicProblems.malformed() {
+		d, without = Dynamic{}, []string{DynamicName}
+	} else {
+		warnings = completeAddresses(&d, dynamicLines)
+	}
+	c, checked := check(s, d, files, without...)
+	c.Warnings, c.staticLines = append(c.Warnings, warnings...), lines
+	for _, ps := range []Problems{checked, c.Warnings} {
+		ps.locate(StaticName, lines)
+		ps.locate(DynamicName, dynamicLines)
+	}
+	c.Warnings.sort()
 	problems = append(problems, checked...)
 	if err := problems.err(); err != nil {
 		return nil, err
@@ -133,6 +171,12 @@ func (c *Config) User() string {
 	return c.Static.User
 }
 
+// KeepRetired returns how long it is kept what became of messages that an account
+// has sent.
+func (c *Config) KeepRetired(account string) time.Duration {
+	return c.Dynamic.Accounts[account].KeepRetiredMessagePeriod
+}
+
 // LoginDisabled returns the reason why nobody can log in to an account, empty if
 // it is open or doesn't exist.
 func (c *Config) LoginDisabled(account string) string {
@@ -150,10 +194,10 @@ type MailboxUse struct {
 func (c *Config) InitialMailboxes() []MailboxUse {
 	initial := c.Static.InitialMailboxes
 	uses := initial.uses()
-	if len(uses) == 0 && len(initial.Regular) == 0 {
+	if len(uses) == 0 && len(initial.Regular) == 0 && len(c.Static.DefaultMailboxes) == 0 {
 		uses = InitialMailboxes{SpecialUse: SpecialUse{"Sent", "Archive", "Trash", "Drafts", "Junk"}}.uses()
 	}
-	for _, name := range initial.Regular {
+	for _, name := range slices.Concat(initial.Regular, c.Static.DefaultMailboxes) {
 		uses = append(uses, MailboxUse{Name: name})
 	}
 	return uses

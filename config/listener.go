@@ -1,15 +1,11 @@
 package config
 
 import (
-	"crypto/tls"
-	"fmt"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/mjl-/mox/dns"
+	"time"
 )
 
 const (
@@ -19,16 +15,11 @@ const (
 	// maxMessageSizeMax bounds SMTPMaxMessageSize, in bytes: sizes of messages
 	// are kept in 32 bits.
 	maxMessageSizeMax = 1 << 31
-)
 
-// tlsVersions are the values of MinVersion.
-var tlsVersions = map[string]uint16{
-	"":        tls.VersionTLS12,
-	"TLSv1.0": tls.VersionTLS10,
-	"TLSv1.1": tls.VersionTLS11,
-	"TLSv1.2": tls.VersionTLS12,
-	"TLSv1.3": tls.VersionTLS13,
-}
+	// firstTimeDelayMax bounds FirstTimeSenderDelay: senders wait ten minutes for
+	// the answer to a message (RFC 5321, section 4.5.3.2.6).
+	firstTimeDelayMax = 5 * time.Minute
+)
 
 func (c *checker) listeners() {
 	used := map[netip.AddrPort]string{}
@@ -55,42 +46,43 @@ func (s Service) section() string {
 
 // listener checks one listener and returns what it has to listen on.
 func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint) {
+	s := c.static(path)
 	hostname := c.config.Hostname
 	if l.Hostname != "" {
-		d, err := dns.ParseConfigDomain(l.Hostname)
-		if c.is(StaticName, path+".Hostname", err) {
+		if d, ok := s.in("Hostname").domain(l.Hostname); ok {
 			hostname = d
 			c.config.hostnames[d] = true
 		}
 	}
 	if l.SMTPMaxMessageSize < 0 || l.SMTPMaxMessageSize > maxMessageSizeMax {
-		c.bad(StaticName, path+".SMTPMaxMessageSize", "need 0 to %d", int64(maxMessageSizeMax))
+		s.in("SMTPMaxMessageSize").bad("need 0 to %d", int64(maxMessageSizeMax))
 	}
 	size := l.SMTPMaxMessageSize
 	if size == 0 {
 		size = maxMessageSizeDefault
 	}
-	ips := c.ips(path+".IPs", l.IPs)
-	keys := c.tls(path+".TLS", l.TLS)
-	c.needTLS(path, l)
+	if len(l.IPs) == 0 {
+		s.in("IPs").bad("need at least one address")
+	}
+	ips := s.in("IPs").ips(l.IPs)
+	s.nat(l)
+	keys := c.tls(s.in("TLS"), l.TLS)
+	s.needTLS(l)
+	s.smtp(l.SMTP)
+	s.webPorts(l)
 
 	add := func(enabled bool, e Endpoint, port, defaultPort int64) {
-		if port < 0 || port > 65535 {
-			c.bad(StaticName, path+"."+e.Service.section()+".Port", "port %d is not 0 to 65535", port)
+		n, ok := s.in(e.Service.section()).in("Port").port(port, defaultPort)
+		if !ok || !enabled {
 			return
-		}
-		if port == 0 {
-			port = defaultPort
 		}
 		e.Listener, e.Hostname, e.TLS = name, hostname, keys
 		for _, ip := range ips {
-			e.Addr = netip.AddrPortFrom(ip, uint16(port))
-			if enabled {
-				endpoints = append(endpoints, e)
-			}
+			e.Addr = netip.AddrPortFrom(ip, n)
+			endpoints = append(endpoints, e)
 		}
 	}
-	smtp := Endpoint{Service: ServiceSMTP, MaxMessageSize: size, StartTLSDisabled: l.SMTP.NoSTARTTLS}
+	smtp := Endpoint{Service: ServiceSMTP, MaxMessageSize: size, StartTLSDisabled: l.SMTP.NoSTARTTLS, StartTLSRequired: l.SMTP.RequireSTARTTLS}
 	smtp.TicketsDisabled = l.SMTP.TLSSessionTicketsDisabled == nil || *l.SMTP.TLSSessionTicketsDisabled
 	add(l.SMTP.Enabled, smtp, l.SMTP.Port, 25)
 	submission := Endpoint{Service: ServiceSubmission, MaxMessageSize: size, PlainLogins: l.Submission.NoRequireSTARTTLS}
@@ -102,83 +94,135 @@ func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint)
 	return endpoints
 }
 
-func (c *checker) ips(path string, list []string) (ips []netip.Addr) {
-	if len(list) == 0 {
-		c.bad(StaticName, path, "need at least one address")
+// nat checks the addresses of a listener behind NAT.
+func (s scope) nat(l Listener) {
+	if len(l.NATIPs) > 0 && l.IPsNATed {
+		s.in("IPsNATed").bad("cannot be set together with NATIPs")
 	}
-	for i, s := range list {
-		ip, err := netip.ParseAddr(s)
-		if err != nil {
-			c.bad(StaticName, fmt.Sprintf("%s[%d]", path, i), "%q is not an IP address", s)
+	for i, text := range l.NATIPs {
+		if ip, err := netip.ParseAddr(text); err != nil || ip.Unmap().IsUnspecified() || ip.Unmap().IsLoopback() {
+			s.in("NATIPs").item(i).bad("%q is not a public IP address", text)
+		}
+	}
+}
+
+// smtp checks what is only for mail of other servers.
+func (s scope) smtp(l SMTP) {
+	if l.NoSTARTTLS && l.RequireSTARTTLS {
+		s.in("SMTP.RequireSTARTTLS").bad("cannot be set together with NoSTARTTLS")
+	}
+	s.in("SMTP.DNSBLs").domains(l.DNSBLs)
+	if d := l.FirstTimeSenderDelay; d != nil && (*d < 0 || *d > firstTimeDelayMax) {
+		s.in("SMTP.FirstTimeSenderDelay").bad("need 0s to %v", firstTimeDelayMax)
+	}
+}
+
+// webService is a service that speaks HTTP, with or without TLS.
+type webService struct {
+	name    string // In mox.conf.
+	enabled bool
+	port    int64
+	ifZero  int64
+	tls     bool
+	path    string // Empty if it has none.
+}
+
+// webServices returns all that a listener has.
+func (l Listener) webServices() []webService {
+	return []webService{
+		{"AccountHTTP", l.AccountHTTP.Enabled, l.AccountHTTP.Port, 80, false, l.AccountHTTP.Path},
+		{"AccountHTTPS", l.AccountHTTPS.Enabled, l.AccountHTTPS.Port, 443, true, l.AccountHTTPS.Path},
+		{"AdminHTTP", l.AdminHTTP.Enabled, l.AdminHTTP.Port, 80, false, l.AdminHTTP.Path},
+		{"AdminHTTPS", l.AdminHTTPS.Enabled, l.AdminHTTPS.Port, 443, true, l.AdminHTTPS.Path},
+		{"WebmailHTTP", l.WebmailHTTP.Enabled, l.WebmailHTTP.Port, 80, false, l.WebmailHTTP.Path},
+		{"WebmailHTTPS", l.WebmailHTTPS.Enabled, l.WebmailHTTPS.Port, 443, true, l.WebmailHTTPS.Path},
+		{"WebAPIHTTP", l.WebAPIHTTP.Enabled, l.WebAPIHTTP.Port, 80, false, l.WebAPIHTTP.Path},
+		{"WebAPIHTTPS", l.WebAPIHTTPS.Enabled, l.WebAPIHTTPS.Port, 443, true, l.WebAPIHTTPS.Path},
+		{"PprofHTTP", l.PprofHTTP.Enabled, l.PprofHTTP.Port, 8011, false, ""},
+		{"AutoconfigHTTPS", l.AutoconfigHTTPS.Enabled, l.AutoconfigHTTPS.Port, 443, !l.AutoconfigHTTPS.NonTLS, ""},
+		{"MTASTSHTTPS", l.MTASTSHTTPS.Enabled, l.MTASTSHTTPS.Port, 443, !l.MTASTSHTTPS.NonTLS, ""},
+		{"WebserverHTTP", l.WebserverHTTP.Enabled, l.WebserverHTTP.Port, 80, false, ""},
+		{"WebserverHTTPS", l.WebserverHTTPS.Enabled, l.WebserverHTTPS.Port, 443, true, ""},
+		{"Submissions.EnabledOnHTTPS", l.Submissions.EnabledOnHTTPS, 0, 443, true, ""},
+		{"IMAPS.EnabledOnHTTPS", l.IMAPS.EnabledOnHTTPS, 0, 443, true, ""},
+	}
+}
+
+// webPorts checks the services that speak HTTP. Several can have one port, if all
+// of them speak TLS there or none does.
+func (s scope) webPorts(l Listener) {
+	first := map[uint16]webService{}
+	for _, w := range l.webServices() {
+		s := s.in(w.name)
+		if w.path != "" && !strings.HasPrefix(w.path, "/") {
+			s.in("Path").bad("must start with a slash")
+		} else if w.path != "" && !strings.HasSuffix(w.path, "/") {
+			s.in("Path").warn("a slash at the end is missing, %s/ is used", w.path)
+		}
+		port, ok := s.in("Port").port(w.port, w.ifZero)
+		if !ok || !w.enabled {
 			continue
 		}
-		ips = append(ips, ip.Unmap())
+		other, ok := first[port]
+		if !ok {
+			first[port] = w
+		} else if other.tls != w.tls {
+			s.bad("port %d cannot be with TLS for one and without for another: %s uses it too", port, other.name)
+		}
 	}
-	return ips
 }
 
 // needTLS names all services at once that need the missing TLS section.
-func (c *checker) needTLS(path string, l Listener) {
+func (s scope) needTLS(l Listener) {
 	if l.TLS != nil {
 		return
 	}
 	var need []string
-	if l.SMTP.Enabled && !l.SMTP.NoSTARTTLS {
-		need = append(need, "SMTP without NoSTARTTLS")
+	add := func(enabled bool, what string) {
+		if enabled {
+			need = append(need, what)
+		}
 	}
-	if l.Submission.Enabled && !l.Submission.NoRequireSTARTTLS {
-		need = append(need, "Submission without NoRequireSTARTTLS")
-	}
-	if l.Submissions.Enabled {
-		need = append(need, "Submissions")
-	}
-	if l.IMAP.Enabled && !l.IMAP.NoRequireSTARTTLS {
-		need = append(need, "IMAP without NoRequireSTARTTLS")
-	}
-	if l.IMAPS.Enabled {
-		need = append(need, "IMAPS")
+	add(l.SMTP.Enabled && !l.SMTP.NoSTARTTLS, "SMTP without NoSTARTTLS")
+	add(l.Submission.Enabled && !l.Submission.NoRequireSTARTTLS, "Submission without NoRequireSTARTTLS")
+	add(l.Submissions.Enabled, "Submissions")
+	add(l.IMAP.Enabled && !l.IMAP.NoRequireSTARTTLS, "IMAP without NoRequireSTARTTLS")
+	add(l.IMAPS.Enabled, "IMAPS")
+	for _, w := range l.webServices() {
+		add(w.enabled && w.tls, w.name)
 	}
 	if len(need) > 0 {
-		c.bad(StaticName, path, "a TLS section is needed for: %s", strings.Join(need, ", "))
+		s.bad("a TLS section is needed for: %s", strings.Join(need, ", "))
 	}
 }
 
-func (c *checker) tls(path string, t *TLS) *TLSFiles {
+func (c *checker) tls(s scope, t *TLS) *TLSFiles {
 	if t == nil {
 		return nil
 	}
 	version, ok := tlsVersions[t.MinVersion]
 	if !ok {
-		c.bad(StaticName, path+".MinVersion", "%q is not one of TLSv1.0, TLSv1.1, TLSv1.2, TLSv1.3", t.MinVersion)
+		s.in("MinVersion").bad("%q is not one of TLSv1.0, TLSv1.1, TLSv1.2, TLSv1.3", t.MinVersion)
 	}
 	keys := &TLSFiles{MinVersion: version, ClientAuthDisabled: t.ClientAuthDisabled}
-	if len(t.KeyCerts) == 0 {
-		c.bad(StaticName, path+".KeyCerts", "need at least one key with certificate")
+	switch {
+	case t.ACME == "" && len(t.KeyCerts) == 0:
+		s.in("KeyCerts").bad("need at least one key with certificate, or ACME")
+	case t.ACME != "" && len(t.KeyCerts) > 0:
+		s.in("KeyCerts").bad("cannot be set together with ACME")
+	}
+	if _, ok := c.config.Static.ACME[t.ACME]; t.ACME != "" && !ok {
+		s.in("ACME").bad("no %q under ACME", t.ACME)
+	}
+	if c.files == nil {
+		return keys
 	}
 	for i, kc := range t.KeyCerts {
-		if c.files == nil {
-			continue
-		}
 		cert, err := loadKeyCert(c.files, kc)
-		if c.is(StaticName, fmt.Sprintf("%s.KeyCerts[%d]", path, i), err) {
+		if s.in("KeyCerts").item(i).is(err) {
 			keys.Certificates = append(keys.Certificates, cert)
 		}
 	}
+	c.hostKeys(s.in("HostPrivateKeyFiles"), t.HostPrivateKeyFiles)
 	return keys
-}
-
-func loadKeyCert(files fs.FS, kc KeyCert) (tls.Certificate, error) {
-	cert, err := fs.ReadFile(files, kc.CertFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("reading certificate: %w", err)
-	}
-	key, err := fs.ReadFile(files, kc.KeyFile)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("reading key: %w", err)
-	}
-	pair, err := tls.X509KeyPair(cert, key)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("key and certificate %s: %w", kc.CertFile, err)
-	}
-	return pair, nil
 }

@@ -107,9 +107,9 @@ func TestProblems(t *testing.T) {
 
 		// The form of the files.
 		{"an unknown setting", "LogLevel: info\n", "LogLevel: info\nLogLevels: info\n", "mox.conf:3: LogLevels: unknown setting"},
-		{"a setting of a later version", "Postmaster:\n", "Transports:\n\trelay:\n\t\tSMTP:\n\t\t\tHost: a.example\nPostmaster:\n", "mox.conf:21: Transports: unknown setting"},
-		{"unknown settings at several depths", "\t\tSMTP:\n\t\t\tEnabled: true\n", "\t\tSMTP:\n\t\t\tEnabled: true\n\t\t\tDNSBLs:\n\t\t\t\t- a.example\n\t\tWebserverHTTP:\n\t\t\tEnabled: true\n",
-			"mox.conf:17: Listeners.public.SMTP.DNSBLs: unknown setting\nmox.conf:19: Listeners.public.WebserverHTTP: unknown setting"},
+		{"a setting of a later version", "Postmaster:\n", "Transports:\n\trelay:\n\t\tSMTP:\n\t\t\tHost: a.example\nPostmaster:\n", "mox.conf:21: Transports: not supported by this version yet"},
+		{"unknown settings at several depths", "\t\tSMTP:\n\t\t\tEnabled: true\n", "\t\tSMTP:\n\t\t\tEnabled: true\n\t\t\tDNSBLX:\n\t\t\t\t- a.example\n\t\tWebServerHTTP:\n\t\t\tEnabled: true\n",
+			"mox.conf:17: Listeners.public.SMTP.DNSBLX: unknown setting\nmox.conf:19: Listeners.public.WebServerHTTP: unknown setting"},
 		{"an unknown setting in a list", "\t\t\t\t\tKeyFile: mx.key\n", "\t\t\t\t\tKeyFile: mx.key\n\t\t\t\t\tX: 1\n", "mox.conf:15: Listeners.public.TLS.KeyCerts[0].X: unknown setting"},
 		{"an unknown setting and a wrong value", "LogLevel: info\n", "LogLevel: loud\nX: 1\n",
 			"mox.conf:2: LogLevel: unknown level \"loud\", need one of: error warn info debug trace traceauth tracedata\nmox.conf:3: X: unknown setting"},
@@ -158,7 +158,7 @@ func TestProblems(t *testing.T) {
 		{"limits below nothing", "\t\tQuotaMessageSize: 1000\n", "\t\tMaxOutgoingMessagesPerDay: -1\n\t\tMaxFirstTimeRecipientsPerDay: -1\n",
 			"domains.conf:41: Accounts.anna.MaxOutgoingMessagesPerDay: must not be negative\ndomains.conf:42: Accounts.anna.MaxFirstTimeRecipientsPerDay: must not be negative"},
 		{"an address of no domain here", "gone@example.org", "gone@a.example", `domains.conf:30: Accounts.anna.Destinations.gone@a.example: no domain "a.example"`},
-		{"not an address", "gone@example.org", "gone", "domains.conf:30: Accounts.anna.Destinations.gone: "},
+		{"not an address", "gone@example.org", "gone@", "domains.conf:30: Accounts.anna.Destinations.gone@: "},
 		{"an address with a separator", "gone@example.org", "go+ne@example.org", "domains.conf:30: Accounts.anna.Destinations.go+ne@example.org: address must not have a catchall separator of its domain"},
 		{"an address of two accounts", "gone@example.org", "ADMIN@example.org", `domains.conf:30: Accounts.anna.Destinations.ADMIN@example.org: address is that of admin@example.org in account "admin" too`},
 		{"a catchall of two accounts", "gone@example.org", "@möwe.example", `domains.conf:30: Accounts.anna.Destinations.@möwe.example: address is that of @möwe.example in account "admin" too`},
@@ -167,7 +167,7 @@ func TestProblems(t *testing.T) {
 		{"a mailbox with a wildcard", "Mailbox: Nest", "Mailbox: Ne*st", `domains.conf:25: Accounts.admin.Destinations.@möwe.example.Mailbox: mailbox name "Ne*st" has a character that is not allowed`},
 		{"another error code", "550 gone away", "554 gone away", `domains.conf:31: Accounts.anna.Destinations.gone@example.org.SMTPError: code "554" is not 421 or 550`},
 		{"an error without text", "550 gone away", "550", "domains.conf:31: Accounts.anna.Destinations.gone@example.org.SMTPError: need 421 or 550, a space and a text of at most 256 printable ASCII characters"},
-		{"an error and a mailbox", "SMTPError: 550 gone away", "SMTPError: 550 gone away\n\t\t\t\tMailbox: X", "domains.conf:31: Accounts.anna.Destinations.gone@example.org.SMTPError: cannot be set together with Mailbox"},
+		{"an error and a mailbox", "SMTPError: 550 gone away", "SMTPError: 550 gone away\n\t\t\t\tMailbox: X", "domains.conf:31: Accounts.anna.Destinations.gone@example.org.SMTPError: cannot be set together with Mailbox or Rulesets"},
 		{"an alias like an address", "\t\t\tteam:\n", "\t\t\tANNA:\n", `domains.conf:12: Domains.example.org.Aliases.ANNA: address is that of anna@example.org in account "anna" too`},
 		{"an alias in two spellings", "\t\t\tteam:\n", "\t\t\tAll:\n", "domains.conf:7: Domains.example.org.Aliases.all: alias is configured twice, in different spellings"},
 		{"an alias with a separator", "\t\t\tteam:\n", "\t\t\tte+am:\n", "domains.conf:12: Domains.example.org.Aliases.te+am: address must not have a catchall separator of its domain"},
@@ -175,6 +175,7 @@ func TestProblems(t *testing.T) {
 		{"a member that is an alias", "- Admin@example.org", "- team@example.org", "domains.conf:10: Domains.example.org.Aliases.all.Addresses[1]: team@example.org is not an address of an account"},
 		{"a member twice", "- Admin@example.org", "- ANNA@example.org", "domains.conf:10: Domains.example.org.Aliases.all.Addresses[1]: ANNA@example.org is named twice"},
 		{"a catchall as member", "- Admin@example.org", "- @möwe.example", "domains.conf:10: Domains.example.org.Aliases.all.Addresses[1]: a catchall address cannot be a member"},
+		{"one file cannot be read", "Mailbox: Nest\n\tanna:", "Mailbox: Ne*st\n anna:", "domains.conf:26: key in struct starting with space (perhaps mixed tab/space indenting)"},
 		{"problems in both files", "admin", "boss", "domains.conf:10: Domains.example.org.Aliases.all.Addresses[1]: Admin@example.org is not an address of an account"},
 	} {
 		if !strings.Contains(testStatic+testDynamic, test.old) {
@@ -408,6 +409,9 @@ func TestFormat(t *testing.T) {
 func FuzzLoad(f *testing.F) {
 	f.Add(testStatic, testDynamic)
 	f.Add(strings.ReplaceAll(testStatic, "\n", "\r\n"), "")
+	exampleStatic, exampleDynamic := examples(f)
+	f.Add(exampleStatic, testDynamic)
+	f.Add(testStatic, exampleDynamic)
 	f.Add("a:\n\t-\n\t\t- \n", "Domains:\n\t\t\tx: nil\n")
 	f.Add("Listeners:\n\t#\n\tx:\n\t\tIPs:\n- 1\n", "Accounts:\n\ta:\n\t\tDestinations:\n\t\t\t: nil\n")
 	f.Fuzz(func(t *testing.T, static, dynamic string) {

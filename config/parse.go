@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -13,8 +12,7 @@ import (
 	"github.com/mjl-/sconf"
 )
 
-// ErrUnknown is the problem of a setting that doesn't exist, or that belongs to
-// something this version doesn't do yet.
+// ErrUnknown is the problem of a setting that doesn't exist.
 var ErrUnknown = errors.New("unknown setting")
 
 // ParseStatic reads mox.conf. The error, if any, is Problems.
@@ -25,7 +23,8 @@ func ParseStatic(text []byte) (Static, error) {
 
 // ParseDynamic reads domains.conf. The error, if any, is Problems.
 func ParseDynamic(text []byte) (Dynamic, error) {
-	d, _, problems := parse[Dynamic](DynamicName, text)
+	d, lines, problems := parse[Dynamic](DynamicName, text)
+	completeAddresses(&d, lines)
 	return d, problems.err()
 }
 
@@ -161,30 +160,4 @@ func element(t reflect.Type) reflect.Type {
 		t = t.Elem()
 	}
 	return t
-}
-
-// FormatStatic returns the text of mox.conf for s, without comments, that
-// ParseStatic reads as s.
-func FormatStatic(s Static) ([]byte, error) { return format(StaticName, s) }
-
-// FormatDynamic returns the text of domains.conf for d, without comments, that
-// ParseDynamic reads as d.
-func FormatDynamic(d Dynamic) ([]byte, error) { return format(DynamicName, d) }
-
-// format writes, and reads again: the form has no quoting, so that there are
-// names and texts it cannot hold.
-func format[T any](file string, value T) ([]byte, error) {
-	var b bytes.Buffer
-	if err := sconf.Write(&b, value); err != nil {
-		return nil, fmt.Errorf("composing %s: %w", file, err)
-	}
-	again, _, problems := parse[T](file, b.Bytes())
-	if err := problems.err(); err != nil {
-		return nil, fmt.Errorf("composing %s: a value does not fit the form of the file: %w", file, err)
-	}
-	var c bytes.Buffer
-	if err := sconf.Write(&c, again); err != nil || !bytes.Equal(b.Bytes(), c.Bytes()) {
-		return nil, fmt.Errorf("composing %s: a value does not fit the form of the file", file)
-	}
-	return b.Bytes(), nil
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,19 +59,29 @@ func (ps Problems) Unwrap() []error {
 	return errs
 }
 
+// malformed tells whether a file could not be read to its end, so that what it
+// would have said is missing.
+func (ps Problems) malformed() bool {
+	return slices.ContainsFunc(ps, func(p *Problem) bool { return !errors.Is(p, ErrUnknown) })
+}
+
 // err returns nil for no problems, so that no caller returns an empty list that
 // isn't nil.
 func (ps Problems) err() error {
 	if len(ps) == 0 {
 		return nil
 	}
+	ps.sort()
+	return ps
+}
+
+func (ps Problems) sort() {
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
 		if a.File != b.File {
 			return -cmp.Compare(a.File, b.File) // mox.conf, then domains.conf.
 		}
 		return cmp.Compare(a.Line, b.Line)
 	})
-	return ps
 }
 
 // locate sets the lines of problems that have none, from the places of settings

@@ -13,7 +13,7 @@ func TestGoldenSubmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "testdata/moxsubmit.conf.golden", text)
+	golden(t, "../docs/config-sendmail.txt", text)
 	allSettings(t, text, reflect.TypeFor[Submit]())
 	s, err := LoadSubmit(text)
 	if err != nil {

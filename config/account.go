@@ -1,0 +1,93 @@
+package config
+
+import "time"
+
+// Account is a user, or several people that share mailboxes.
+type Account struct {
+	OutgoingWebhook              *OutgoingWebhook       `mox:"later" sconf:"optional" sconf-doc:"Web address that is told what becomes of mail that the account sends."`
+	IncomingWebhook              *IncomingWebhook       `mox:"later" sconf:"optional" sconf-doc:"Web address that is told of mail that the account gets."`
+	FromIDLoginAddresses         []string               `mox:"later" sconf:"optional" sconf-doc:"Addresses of the account: mail that is sent after logging in with one of them gets a sender of its own, with a separator and a random text, so that answers and failures can be told apart."`
+	KeepRetiredMessagePeriod     time.Duration          `sconf:"optional" sconf-doc:"How long to keep what became of messages that left the queue. If absent, not at all."`
+	KeepRetiredWebhookPeriod     time.Duration          `mox:"later" sconf:"optional" sconf-doc:"How long to keep what became of calls to web addresses. If absent, not at all."`
+	LoginDisabled                string                 `sconf:"optional" sconf-doc:"If not empty, nobody can log in, and this text tells why. Mail is still accepted. At most 256 printable ASCII characters."`
+	Domain                       string                 `sconf-doc:"Domain of the account, one of those above."`
+	Description                  string                 `sconf:"optional" sconf-doc:"For people who read this file."`
+	FullName                     string                 `sconf:"optional" sconf-doc:"Name of the user."`
+	Destinations                 map[string]Destination `sconf:"optional" sconf-doc:"Addresses of the account, and what happens with mail for each. An address is of one account only, has no catchall separator, and is given as user@domain. With @domain alone it is the catchall address, for which mail for all other addresses of the domain is accepted. A value of nil is enough for most."`
+	SubjectPass                  SubjectPass            `mox:"later" sconf:"optional" sconf-doc:"Tell senders whose mail was refused as junk a text with which it gets through."`
+	QuotaMessageSize             int64                  `sconf:"optional" sconf-doc:"Limit in bytes for all messages of the account together, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
+	RejectsMailbox               string                 `mox:"later" sconf:"optional" sconf-doc:"Mailbox where mail that was refused is kept for a while, for example Rejects. Not Inbox."`
+	KeepRejects                  bool                   `mox:"later" sconf:"optional" sconf-doc:"Don't remove mail from RejectsMailbox by itself."`
+	Introbox                     string                 `mox:"later" sconf:"optional" sconf-doc:"Mailbox for mail from senders who are not known yet, in place of Inbox. Not Inbox, and not RejectsMailbox."`
+	AutomaticJunkFlags           AutomaticJunkFlags     `mox:"later" sconf:"optional" sconf-doc:"Mark mail as junk or not by the mailbox that it is moved to, for those who don't mark it themselves. Names are compared in lower case, in the order below. If exactly two of the three are set, the third is for all the rest."`
+	JunkFilter                   *JunkFilter            `mox:"later" sconf:"optional" sconf-doc:"Tell junk by its words, from mail that was marked as junk or not."`
+	MaxOutgoingMessagesPerDay    int64                  `sconf:"optional" sconf-doc:"Limit for messages that the account sends in 24 hours. A message to several recipients counts for each of them. It bounds the harm that somebody can do who got hold of the password. If zero, 1000."`
+	MaxFirstTimeRecipientsPerDay int64                  `sconf:"optional" sconf-doc:"Limit for recipients that the account has never sent to before, in 24 hours. If zero, 200."`
+	NoFirstTimeSenderDelay       bool                   `mox:"always" sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
+	NoCustomPassword             bool                   `mox:"always" sconf:"optional" sconf-doc:"Users can't choose their passwords, but only get new ones that are made for them."`
+	IMAPCapabilitiesDisabled     []string               `mox:"later" sconf:"optional" sconf-doc:"Extensions of IMAP that are not offered after logging in, for mail programs that have trouble with them."`
+	Routes                       []Route                `mox:"later" sconf:"optional" sconf-doc:"How mail of this account is sent on. Routes of its domain come after these, then those of all."`
+}
+
+// OutgoingWebhook is a web address for what becomes of mail.
+type OutgoingWebhook struct {
+	URL           string   `sconf-doc:"Address to POST to."`
+	Authorization string   `sconf:"optional" sconf-doc:"Value of the header field Authorization, for example Basic and a space and the base64 of user:password."`
+	Events        []string `sconf:"optional" sconf-doc:"What to tell of: delivered, suppressed, delayed, failed, relayed, expanded, canceled, unrecognized. If absent, all."`
+}
+
+// IncomingWebhook is a web address for mail that comes in.
+type IncomingWebhook struct {
+	URL           string `sconf-doc:"Address to POST to."`
+	Authorization string `sconf:"optional" sconf-doc:"Value of the header field Authorization."`
+}
+
+// Destination says what happens with mail for an address.
+type Destination struct {
+	Mailbox                      string    `sconf:"optional" sconf-doc:"Mailbox for the mail, made when needed. If absent, Inbox."`
+	Rulesets                     []Ruleset `mox:"later" sconf:"optional" sconf-doc:"Other mailboxes for some mail. The first whose conditions all hold is taken."`
+	SMTPError                    string    `sconf:"optional" sconf-doc:"Refuse mail with this: 421 for now, or 550 for good, then a space and a text for the sender. Mailbox and Rulesets can't be set with it."`
+	MessageAuthRequiredSMTPError string    `mox:"later" sconf:"optional" sconf-doc:"Refuse mail whose sender is not verified by SPF or DKIM with this text, of at most 256 printable ASCII characters."`
+	FullName                     string    `sconf:"optional" sconf-doc:"Name of the user at this address, if it is not that of the account."`
+}
+
+// Ruleset chooses a mailbox for mail that fulfils all its conditions, of which it
+// has one at least.
+type Ruleset struct {
+	SMTPMailFromRegexp string            `sconf:"optional" sconf-doc:"Condition: the sender in MAIL FROM matches, in lower case."`
+	MsgFromRegexp      string            `sconf:"optional" sconf-doc:"Condition: the address in From matches, in lower case."`
+	VerifiedDomain     string            `sconf:"optional" sconf-doc:"Condition: the mail is from this domain or one below it, verified by SPF or DKIM."`
+	HeadersRegexp      map[string]string `sconf:"optional" sconf-doc:"Condition: for each line here the header has a field whose name and value match, in lower case. For example ^list-id$: <golang-nuts[.]googlegroups[.]com>."`
+
+	IsForward              bool   `sconf:"optional" sconf-doc:"The mail is forwarded from another mailbox of the user: junk in it is not held against the forwarding server. Needs SMTPMailFromRegexp and VerifiedDomain."`
+	ListAllowDomain        string `sconf:"optional" sconf-doc:"The mail is from a mailing list of this domain: if that is verified it is accepted, whatever else speaks against it."`
+	AcceptRejectsToMailbox string `sconf:"optional" sconf-doc:"Put mail that would be refused as junk into this mailbox. Not Inbox."`
+
+	Mailbox string `sconf-doc:"Mailbox for the mail, made when needed."`
+	Comment string `sconf:"optional" sconf-doc:"For people who read this file."`
+}
+
+// SubjectPass is how senders can prove that a person is behind refused mail.
+type SubjectPass struct {
+	Period time.Duration `sconf:"optional" sconf-doc:"How long the text is valid, for example 12h. If absent, none is given."`
+}
+
+// AutomaticJunkFlags marks mail by its mailbox.
+type AutomaticJunkFlags struct {
+	Enabled              bool
+	JunkMailboxRegexp    string `sconf:"optional" sconf-doc:"For example ^(junk|spam)."`
+	NeutralMailboxRegexp string `sconf:"optional" sconf-doc:"For example ^(inbox|neutral|postmaster|dmarc|tlsrpt|rejects)."`
+	NotJunkMailboxRegexp string `sconf:"optional"`
+}
+
+// JunkFilter is how junk is told by its words.
+type JunkFilter struct {
+	Threshold   float64 `sconf-doc:"Probability from which mail is junk, between 0 and 1. For example 0.95."`
+	Onegrams    bool    `sconf:"optional" sconf-doc:"Look at single words."`
+	Twograms    bool    `sconf:"optional" sconf-doc:"Look at pairs of words."`
+	Threegrams  bool    `sconf:"optional" sconf-doc:"Look at three words in a row."`
+	MaxPower    float64 `sconf:"optional" sconf-doc:"How little a word can be short of certain, between 0 and 0.5. For example 0.01, so that no word says more than 0.99."`
+	TopWords    int64   `sconf:"optional" sconf-doc:"How many of the words that say most are looked at, of junk and of other mail. For example 10."`
+	IgnoreWords float64 `sconf:"optional" sconf-doc:"How far from undecided a word must be to be looked at, between 0 and 0.5. For example 0.1."`
+	RareWords   int64   `sconf:"optional" sconf-doc:"How often a word must have been seen to be looked at, while there are others. For example 2."`
+}
