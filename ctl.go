@@ -75,18 +75,30 @@ type ctlServer struct {
 	running  sync.WaitGroup // Calls that use what is closed when the server stops.
 }
 
+// serveHooks are told how serving goes. Each is called once at most.
+type serveHooks struct {
+	ready    func() // Everything can be connected to.
+	stopping func() // Stopping begins.
+}
+
 // serveSystem serves s and its control socket until ctx is done or an
-// administrator says stop, and closes s. Ready is called when both can be
-// connected to.
-func serveSystem(ctx context.Context, s *system.System, ready func()) error {
+// administrator says stop, and closes s.
+func serveSystem(ctx context.Context, s *system.System, hooks serveHooks) error {
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	ctl, err := startCtl(ctx, s, stop)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	ready()
+	hooks.ready()
+	var told sync.WaitGroup
+	told.Go(func() {
+		<-serving.Done()
+		hooks.stopping()
+	})
 	err = s.Serve(serving)
+	stop() // Perhaps it ended by itself.
+	told.Wait()
 	// The socket goes while the data directory is still locked, so that it isn't that
 	// of the next server. What it uses is closed after its last call, and who waits
 	// for the end is told when there is nothing left to wait for.

@@ -147,7 +147,7 @@ func (inv *invocation) localserve(ctx context.Context, dir string, initOnly bool
 		inv.printf("%s is ready\n", dir)
 		return s.Close()
 	}
-	return serveSystem(ctx, s, func() { inv.printLocal(dir, s.Bound()) })
+	return serveSystem(ctx, s, serveHooks{ready: func() { inv.printLocal(dir, s.Bound()) }, stopping: func() {}})
 }
 
 // printLocal tells what to connect to.

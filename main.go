@@ -30,6 +30,7 @@ const (
 // commands are all commands, in the order in which help lists them. Words are
 // matched greedily.
 var commands = []command{
+	{"serve", "", serveHelp, runServe},
 	{"localserve", "[-dir directory] [-initonly] [-ip address] [-pedantic]", localserveHelp, runLocalserve},
 	{"stop", "[-json]", stopHelp, runStop},
 	{"setaccountpassword", "[-json] account", setAccountPasswordHelp, runSetAccountPassword},
@@ -110,9 +111,13 @@ func (inv *invocation) main(ctx context.Context, args []string, getenv func(stri
 	if err == nil {
 		err = inv.dispatch(ctx, rest)
 	}
-	switch usage, ok := errors.AsType[*usageError](err); {
+	usage, ok := errors.AsType[*usageError](err)
+	status, told := errors.AsType[exitStatus](err)
+	switch {
 	case err == nil:
 		return exitOK
+	case told:
+		return int(status)
 	case errors.Is(err, flag.ErrHelp):
 		inv.printHelp(inv.stdout, rest)
 		return exitOK

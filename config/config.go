@@ -75,6 +75,15 @@ type Endpoint struct {
 	TicketsDisabled  bool  // ServiceSMTP: no TLS session tickets are given.
 }
 
+// Network returns what to listen with: for one family of addresses only, since the
+// other is another endpoint.
+func (e Endpoint) Network() string {
+	if e.Addr.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp6"
+}
+
 // TLSFiles is the checked TLS section of a listener.
 type TLSFiles struct {
 	Certificates []tls.Certificate // Empty if the configuration was checked without its files.

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// lockName is a file in the data directory. Who holds its lock owns the files
+// LockName is a file in the data directory. Who holds its lock owns the files
 // there; the content is its process id, for people.
-const lockName = "lock"
+const LockName = "lock"
 
 // RunningError means that another process uses the data directory.
 type RunningError struct{ PID int } // 0 if unknown.
@@ -34,7 +34,7 @@ type Lock struct{ file *os.File }
 // another process has it, the error is a *RunningError. Each command that opens
 // files in the directory itself must hold the lock.
 func LockDataDir(dir string) (*Lock, error) {
-	path := filepath.Join(dir, lockName)
+	path := filepath.Join(dir, LockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, fmt.Errorf("locking data directory: %w", err)
@@ -50,6 +50,24 @@ func LockDataDir(dir string) (*Lock, error) {
 		return nil, errors.Join(fmt.Errorf("locking data directory: %w", err), f.Close())
 	}
 	return &Lock{f}, nil
+}
+
+// Running returns a *RunningError if another process has the data directory. It
+// makes no file, so that the user who then locks it can.
+func Running(dir string) error {
+	path := filepath.Join(dir, LockName)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("looking at the lock of the data directory: %w", err)
+	}
+	if err := tryLock(f); errors.Is(err, errLocked) {
+		return errors.Join(&RunningError{readPID(path)}, f.Close())
+	} else if err != nil {
+		return errors.Join(fmt.Errorf("looking at the lock of the data directory: %w", err), f.Close())
+	}
+	return errors.Join(unlock(f), f.Close())
 }
 
 // Unlock lets others have the directory. The file stays: to remove it would

@@ -208,7 +208,7 @@ func (s *System) current() *config.Config { return s.opts.Config.Current() }
 // openLog makes the logger for all parts, and the counters that go with it.
 func (s *System) openLog(context.Context) error {
 	if s.opts.Levels == nil {
-		levels, err := configLevels(s.current().Static)
+		levels, err := ConfigLevels(s.current().Static)
 		if err != nil {
 			return err
 		}
@@ -223,8 +223,8 @@ func (s *System) openLog(context.Context) error {
 	return err
 }
 
-// configLevels returns the levels of a configuration.
-func configLevels(c config.Static) (*logfmt.Levels, error) {
+// ConfigLevels returns the levels of the log that a configuration asks for.
+func ConfigLevels(c config.Static) (*logfmt.Levels, error) {
 	level, err := logfmt.ParseLevel(c.LogLevel)
 	if err != nil {
 		return nil, err
@@ -255,11 +255,7 @@ func (s *System) bind(ctx context.Context) error {
 		return nil
 	}
 	for _, e := range s.current().Endpoints {
-		network := "tcp4"
-		if e.Addr.Addr().Is6() {
-			network = "tcp6" // Not also IPv4: that is another endpoint.
-		}
-		ln, err := s.opts.Listen(ctx, network, e.Addr.String())
+		ln, err := s.opts.Listen(ctx, e.Network(), e.Addr.String())
 		if err != nil {
 			return fmt.Errorf("listening for %s: %w", e.Service, err)
 		}
