@@ -40,8 +40,8 @@ func TestCommandLine(t *testing.T) {
 		code           int
 		stdout, stderr string // Begins of what is printed.
 	}{
-		{"no command", "", 2, "", "usage: mox localserve "},
-		{"an unknown command", "serv", 2, "", "usage: mox localserve "},
+		{"no command", "", 2, "", "usage: mox serve"},
+		{"an unknown command", "serv", 2, "", "usage: mox serve"},
 		{"an incomplete command", "config", 2, "", "usage: mox config test\n       mox config describe-static\n"},
 		{"an unknown second word", "config x", 2, "", "usage: mox config test\n"},
 		{"too many arguments", "version x", 2, "", "usage: mox version\n"},
