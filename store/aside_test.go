@@ -143,7 +143,7 @@ func TestRule14AsideInBackup(t *testing.T) {
 			w.wantInbox("stuck", want...)
 			return nil
 		})
-		if _, err := w.d.CopyTo(t.Context(), dst); err != nil {
+		if _, err := w.d.CopyTo(t.Context(), dst, CopyOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "aside is empty", func() bool { return len(w.files("journal", "aside")) == 0 })

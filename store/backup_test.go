@@ -87,7 +87,7 @@ func TestRule14CopyWhileBusy(t *testing.T) {
 		}
 		mu.Unlock()
 		dst := filepath.Join(t.TempDir(), "copy")
-		res, err := w.d.CopyTo(t.Context(), dst)
+		res, err := w.d.CopyTo(t.Context(), dst, CopyOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,10 +171,10 @@ func TestRule14UIDValidity(t *testing.T) {
 	w := newWorld(t, nil, "a")
 	w.deliver(testMessage(0, "x"), "a")
 	dst := filepath.Join(t.TempDir(), "copy")
-	if _, err := w.d.CopyTo(t.Context(), dst); err != nil {
+	if _, err := w.d.CopyTo(t.Context(), dst, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.d.CopyTo(t.Context(), dst); err == nil {
+	if _, err := w.d.CopyTo(t.Context(), dst, CopyOptions{}); err == nil {
 		t.Error("a copy was overwritten")
 	}
 	validities := func(a *Account) (list []uint32, modSeq int64) {
@@ -246,7 +246,7 @@ func TestRule14RestoreAccount(t *testing.T) {
 		}
 		defer os.Remove(path)
 	}
-	if _, err := w.d.CopyTo(t.Context(), backup); err != nil {
+	if _, err := w.d.CopyTo(t.Context(), backup, CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	release(nil)

@@ -87,7 +87,7 @@ func TestCopyDamaged(t *testing.T) {
 			c.broken = true
 			d := testDir(t, c.dir, nil)
 			dst := filepath.Join(t.TempDir(), "backup")
-			res, err := d.CopyTo(t.Context(), dst)
+			res, err := d.CopyTo(t.Context(), dst, CopyOptions{})
 			if err != nil || len(res.Problems) != 1 || !strings.Contains(res.Problems[0].String(), tc.want) || res.Accounts != tc.accounts {
 				t.Errorf("got %+v, %v", res, err)
 			}

@@ -206,7 +206,7 @@ func TestRemoveDuringCopy(t *testing.T) {
 		dst := t.TempDir()
 		var res CopyResult
 		var err error
-		copying.Go(func() { res, err = w.d.CopyTo(t.Context(), dst) })
+		copying.Go(func() { res, err = w.d.CopyTo(t.Context(), dst, CopyOptions{}) })
 		if rerr := w.d.Remove(t.Context(), "a", a.ID()); rerr != nil {
 			t.Error(rerr)
 		}

@@ -374,17 +374,20 @@ func (w *writer) reopen() error {
 	return a.hub.reload(w.ctx)
 }
 
+// copySuffix is at the end of the name of a database that is to replace another.
+const copySuffix = ".copy"
+
 // reopen does the work with dbMu held.
 func (a *Account) reopen(ctx context.Context) (accountRow, error) {
 	row := accountRow{ID: 1}
 	path := filepath.Join(a.path, indexFile)
-	if err := database.CopyTo(ctx, a.db, path+".copy"); err != nil {
+	if err := database.CopyTo(ctx, a.db, path+copySuffix); err != nil {
 		return row, err
 	}
 	if err := a.db.Close(); err != nil {
 		return row, err
 	}
-	if err := os.Rename(path+".copy", path); err != nil {
+	if err := os.Rename(path+copySuffix, path); err != nil {
 		return row, err
 	}
 	if err := atomicfile.SyncDir(a.path); err != nil {

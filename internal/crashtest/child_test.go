@@ -282,7 +282,7 @@ func (c *child) work() {
 // backup makes a copy of everything and removes it.
 func (c *child) backup(rng *rand.Rand) {
 	time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
-	if _, err := c.d.CopyTo(c.ctx, c.Dir+backupSuffix); err != nil {
+	if _, err := c.d.CopyTo(c.ctx, c.Dir+backupSuffix, store.CopyOptions{}); err != nil {
 		c.unexpected(fmt.Errorf("copying: %w", err))
 	}
 	c.removeBackups()
