@@ -42,34 +42,6 @@ func WriteFile(path string, data []byte, perm fs.FileMode) error {
 	})
 }
 
-// WriteFileKeep is WriteFile, but first keeps what is at path, if anything, as
-// the file earlier. Both are whole at any instant.
-func WriteFileKeep(path, earlier string, data []byte, perm fs.FileMode) error {
-	old, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return WriteFile(path, data, perm)
-	} else if err != nil {
-		return err
-	}
-	defer old.Close()
-	info, err := old.Stat()
-	if err != nil {
-		return err
-	}
-	err = Write(earlier, info.Mode().Perm(), func(w io.Writer) error {
-		_, err := io.Copy(w, old)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("keeping earlier version: %w", err)
-	}
-	// Windows does not replace an open file.
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("keeping earlier version: %w", err)
-	}
-	return WriteFile(path, data, perm)
-}
-
 // Write makes path a file with what fill writes, and exactly the permissions
 // perm. If fill returns an error, path stays as it is.
 func Write(path string, perm fs.FileMode, fill func(w io.Writer) error) error {

@@ -67,15 +67,6 @@ func TestWriteFile(t *testing.T) {
 		{"the directory is absent", func(p string) error {
 			return WriteFile(filepath.Join(filepath.Dir(p), "no", "f"), nil, 0o600)
 		}, fs.ErrNotExist, map[string]string{"f": "old"}},
-		{"the earlier version is kept", func(p string) error { return WriteFileKeep(p, p+".1", []byte("new"), 0o600) }, nil,
-			map[string]string{"f": "new", "f.1": "old"}},
-		{"the earlier version replaces an older one", func(p string) error {
-			return errors.Join(
-				WriteFileKeep(p, p+".1", []byte("newer"), 0o600),
-				WriteFileKeep(p, p+".1", []byte("newest"), 0o600))
-		}, nil, map[string]string{"f": "newest", "f.1": "newer"}},
-		{"no earlier version to keep", func(p string) error { return WriteFileKeep(p+"2", p+".1", []byte("new"), 0o600) }, nil,
-			map[string]string{"f": "old", "f2": "new"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -125,12 +116,6 @@ func TestPermissions(t *testing.T) {
 		if info.Mode().Perm() != perm {
 			t.Errorf("got %v, want %v", info.Mode().Perm(), perm)
 		}
-	}
-	if err := WriteFileKeep(path, path+".1", nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(path + ".1"); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("earlier version: got %v, %v", info.Mode(), err)
 	}
 }
 

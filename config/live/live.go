@@ -13,7 +13,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,34 +21,29 @@ import (
 	"github.com/mjl-/mox/config"
 )
 
-const (
-	// earlierDir is below the directory of the files.
-	earlierDir = "earlier"
+// updateTries is how often a change is tried while the file is being edited.
+const updateTries = 5
 
-	// earlierMax is how many earlier versions of domains.conf are kept. An
-	// operator looks for the last few.
-	earlierMax = 20
-
-	// earlierTime sorts, and fits in file names of all systems.
-	earlierTime = "20060102T150405.000000000Z"
-)
-
-// ErrEdited means that domains.conf was changed by something else since it was
-// read. The caller should Reload, so that neither change is lost, and then try
-// again.
-var ErrEdited = errors.New(config.DynamicName + " was edited, and not reloaded since")
+// ErrEdited means that domains.conf was changed by something else and can't be
+// reloaded, as it has mistakes. The caller should try again when they are mended,
+// so that neither change is lost.
+var ErrEdited = errors.New(config.DynamicName + " was edited, and can't be reloaded")
 
 // Config is the configuration of one server. It is safe for concurrent use.
 type Config struct {
 	path     string                       // Of mox.conf.
 	withKeys bool                         // TLS keys and certificates are loaded.
 	readFile func(string) ([]byte, error) // os.ReadFile, but in tests. For keys.
+	settle   time.Duration                // Age from which a file is taken to be complete.
 	current  atomic.Pointer[config.Config]
+	status   atomic.Pointer[Status]
 
 	mu      sync.Mutex           // Serialises changes.
 	text    []byte               // Of domains.conf, as read or written last.
 	pairs   map[string][]byte    // Of TLS keys and certificates, by name in mox.conf, as read last.
 	changed func(*config.Config) // Called with what becomes current. Nil: nothing is.
+	outcome func(Outcome)        // Called after reading files again. Nil: nothing is.
+	problem error                // Of the files on disk.
 }
 
 // Options are for Open.
@@ -66,18 +60,23 @@ type Options struct {
 // Open reads mox.conf at path, and domains.conf beside it. If they have mistakes
 // the error is, or wraps, config.Problems.
 func Open(path string, opts Options) (*Config, error) {
-	c := &Config{path: path, withKeys: !opts.WithoutKeys, readFile: os.ReadFile}
+	c := &Config{path: path, withKeys: !opts.WithoutKeys, readFile: os.ReadFile, settle: settleTime}
 	text, err := os.ReadFile(c.dynamicPath())
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	keys := keyFiles{config: c, known: opts.Inherited, read: map[string][]byte{}}
-	next, err := c.load(text, keys)
+	static, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	keys := keyFiles{config: c, known: opts.Inherited, read: map[string][]byte{}}
+	next, err := config.Load(static, text, c.files(keys))
+	if err != nil {
+		return nil, fmt.Errorf("checking configuration %s:\n%w", path, err)
 	}
 	c.text, c.pairs = text, keys.pairs(next.Static)
 	c.current.Store(next)
+	c.status.Store(&Status{Loaded: time.Now()})
 	return c, nil
 }
 
@@ -99,56 +98,42 @@ func (c *Config) DataDir() string {
 // directory.
 func (c *Config) Dir() string { return filepath.Dir(c.path) }
 
-// Reload reads domains.conf and the files of TLS keys and certificates again, and
-// makes what they say current. If there are mistakes, those are returned and
-// nothing changes. Changes in mox.conf have no effect until the next start. The
-// error is a *KeysError if all is current except for certificates whose files may
-// not be read.
-func (c *Config) Reload(ctx context.Context) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	text, err := os.ReadFile(c.dynamicPath())
-	if err != nil {
-		return fmt.Errorf("reading configuration: %w", err)
-	}
-	dynamic, err := config.ParseDynamic(text)
-	if err != nil {
-		return fmt.Errorf("reloading configuration: %w", err)
-	}
-	static := c.Current().Static
-	pairs, problems := c.readPairs(static)
-	next, err := config.Check(static, dynamic, c.files(keyFiles{config: c, known: pairs}))
-	if err != nil {
-		return fmt.Errorf("reloading configuration: %w", err)
-	}
-	c.text, c.pairs = text, pairs
-	c.use(next)
-	if len(problems) > 0 {
-		return &KeysError{problems}
-	}
-	return nil
-}
-
 // Update changes domains.conf: fn changes a copy of it, which is checked, written
 // and then made current. If fn fails, the result has mistakes (config.Problems),
-// or writing fails, nothing changes. The version replaced is kept beside it.
+// or writing fails, nothing changes. The version replaced is kept beside it, and
+// its comments and layout stay.
 //
-// Comments in the file are lost: what is written comes from the settings alone.
+// If the file was edited, that is taken in first, so that neither change is lost.
+// The error is ErrEdited if that can't be. As it may be edited just now, fn may run
+// several times, on another copy each time.
 func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	err := atomicfile.ErrChanged
+	for range updateTries {
+		if err = c.update(ctx, fn); !errors.Is(err, atomicfile.ErrChanged) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrEdited, err)
+}
+
+// update is one attempt of Update. The error is atomicfile.ErrChanged if the file
+// was edited while it ran.
+func (c *Config) update(ctx context.Context, fn func(*config.Dynamic) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	onDisk, err := os.ReadFile(c.dynamicPath())
+	onDisk, err := c.read(ctx)
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
-	if !bytes.Equal(onDisk, c.text) {
-		return ErrEdited
+	if before := c.Current(); !bytes.Equal(onDisk, c.text) {
+		err := c.reloadDynamic(ctx)
+		c.note(err)
+		if c.Current() == before {
+			return fmt.Errorf("%w: %w", ErrEdited, err)
+		}
 	}
 	dynamic, err := config.ParseDynamic(c.text) // A copy that shares nothing.
 	if err != nil {
@@ -157,7 +142,7 @@ func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) err
 	if err := fn(&dynamic); err != nil {
 		return err
 	}
-	text, err := config.FormatDynamic(dynamic)
+	text, err := config.EditDynamic(c.text, dynamic)
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
@@ -167,7 +152,7 @@ func (c *Config) Update(ctx context.Context, fn func(*config.Dynamic) error) err
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
-	if err := c.write(text, time.Now()); err != nil {
+	if err := c.write(text); err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}
 	c.text = text
@@ -188,6 +173,10 @@ func (c *Config) OnChange(fn func(*config.Config)) {
 // use makes a configuration current. c.mu is held.
 func (c *Config) use(next *config.Config) {
 	c.current.Store(next)
+	if !c.aboutKeys() {
+		c.problem = nil
+	}
+	c.setStatus(time.Now())
 	if c.changed != nil {
 		c.changed(next)
 	}
@@ -203,38 +192,4 @@ func (c *Config) files(k keyFiles) fs.FS {
 		return nil
 	}
 	return k
-}
-
-func (c *Config) load(dynamic []byte, keys keyFiles) (*config.Config, error) {
-	static, err := os.ReadFile(c.path)
-	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
-	}
-	next, err := config.Load(static, dynamic, c.files(keys))
-	if err != nil {
-		return nil, fmt.Errorf("checking configuration %s:\n%w", c.path, err)
-	}
-	return next, nil
-}
-
-// write replaces domains.conf and drops the oldest of its earlier versions.
-func (c *Config) write(text []byte, now time.Time) error {
-	dir := filepath.Join(filepath.Dir(c.path), earlierDir)
-	if err := atomicfile.MkdirAll(dir, 0o750); err != nil {
-		return err
-	}
-	earlier := filepath.Join(dir, config.DynamicName+"."+now.UTC().Format(earlierTime))
-	if err := atomicfile.WriteFileKeep(c.dynamicPath(), earlier, text, 0o640); err != nil {
-		return err
-	}
-	names, err := filepath.Glob(filepath.Join(dir, config.DynamicName+".*Z"))
-	if err != nil {
-		return err
-	}
-	slices.Sort(names)
-	for _, name := range names[:max(0, len(names)-earlierMax)] {
-		// The new version is in place; what stays too long does no harm.
-		_ = os.Remove(name)
-	}
-	return nil
 }

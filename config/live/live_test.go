@@ -67,6 +67,7 @@ func open(t *testing.T) (*Config, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.settle = 0
 	return c, path
 }
 
@@ -123,6 +124,9 @@ func TestUpdate(t *testing.T) {
 	if len(kept) != 1 {
 		t.Fatalf("got earlier versions %v, want one", kept)
 	}
+	if text, err := os.ReadFile(filepath.Join(filepath.Dir(path), "domains.conf")); err != nil || string(text) != dynamic+"\tb:\n\t\tDomain: example.org\n" {
+		t.Errorf("got %q, %v, want what was there and the new account", text, err)
+	}
 	if text, err := os.ReadFile(kept[0]); err != nil || string(text) != dynamic {
 		t.Errorf("got earlier version %q, %v", text, err)
 	}
@@ -176,12 +180,6 @@ func TestEdited(t *testing.T) {
 	c, path := open(t)
 	file := filepath.Join(filepath.Dir(path), "domains.conf")
 	put(t, file, dynamic+"\tedited:\n\t\tDomain: example.org\n")
-	if err := c.Update(t.Context(), add("b")); !errors.Is(err, ErrEdited) {
-		t.Fatalf("got %v, want ErrEdited", err)
-	}
-	if err := c.Reload(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if err := c.Update(t.Context(), add("b")); err != nil {
 		t.Fatal(err)
 	}
@@ -190,8 +188,11 @@ func TestEdited(t *testing.T) {
 	}
 	put(t, file, "Accounts:\n\tX: nil\n")
 	before := c.Current()
-	if err := c.Reload(t.Context()); err == nil || c.Current() != before {
+	if err := c.Reload(t.Context()); err == nil || c.Current() != before || !strings.Contains(err.Error(), "domains.conf:2: Accounts.X") {
 		t.Errorf("file with mistakes: got %v, and current changed: %v", err, c.Current() != before)
+	}
+	if err := c.Update(t.Context(), add("c")); !errors.Is(err, ErrEdited) || c.Current() != before {
+		t.Errorf("file with mistakes: got %v, want ErrEdited", err)
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
