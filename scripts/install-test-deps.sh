@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the programs that tests use, all of them: tests themselves install
-# nothing. On Debian it uses apt-get, as root or with sudo that asks for no
-# password; elsewhere it names the packages. Without the programs the tests that
+# nothing. With the argument "soak" it installs those of `make soak` too. On
+# Debian it uses apt-get, as root or with sudo that asks for no password;
+# elsewhere it names the packages. Without the programs the tests that
 # need them fail, and say which program is missing; this script fails only if
 # apt-get does.
 #
@@ -24,7 +25,18 @@ wanted=(
 	'nsd       nsd         an authoritative DNS server'
 	'msmtp     msmtp       submits mail, as scripts do'
 	's-nail    s-nail      submits and reads mail'
+	'mutt      mutt        reads mail, as in the README'
+	'alpine    alpine      reads and submits mail at a terminal'
+	'tmux      tmux        the terminal for them'
+	'doveadm   dovecot-core  synchronises mailboxes over IMAP'
+	'/usr/lib/dovecot/imap  dovecot-imapd  shows what was synchronised'
 )
+if [[ ${1-} == soak ]]; then
+	wanted+=(
+		'thunderbird  thunderbird  a mail program with windows'
+		'Xvfb         xvfb         the screen for it'
+	)
+fi
 
 missing=()
 for line in "${wanted[@]}"; do
@@ -68,6 +80,7 @@ if [[ -d /run/systemd/system ]]; then
 	for package in "${missing[@]}"; do
 		case $package in
 		postfix | nsd) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		dovecot-core) "${sudo[@]}" systemctl -q disable dovecot.service dovecot.socket ;;
 		esac
 	done
 fi

@@ -118,3 +118,35 @@ func TestReadmeSNail(t *testing.T) {
 		}
 	}
 }
+
+// TestReadmeMutt runs the line of the README for mutt, and reads and deletes.
+func TestReadmeMutt(t *testing.T) {
+	t.Parallel()
+	tool(t, "mutt")
+	s := start(t)
+	s.smtp(t).deliver("From: Ann <ann@remote.example>\r\nSubject: for mutt\r\n\r\nRead in mutt.\r\n")
+	p := s.imap(t, "Inbox")
+	if !eventually(func() bool { p.ok("NOOP"); return len(p.search("ALL")) == 1 }) {
+		t.Fatal("the message has not come")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^ {4}(mutt .*)$`).FindStringSubmatch(string(readme))
+	if line == nil {
+		t.Fatal("the README has no line for mutt")
+	}
+	m := newScreen(t, regexp.MustCompile(`\blocalhost:(\d+)`).ReplaceAllString(line[1], s.ip+":$1"))
+	m.wait("Create it?") // A directory for mailboxes of its own.
+	m.write("n")
+	m.wait("for mutt")
+	m.press("Enter")
+	m.wait("Read in mutt.")
+	m.write("dq") // Mark as deleted, which goes back to the index, and quit.
+	m.wait("Purge 1 deleted message?")
+	m.write("y")
+	if !eventually(func() bool { p.ok("NOOP"); return len(p.search("ALL")) == 0 }) {
+		t.Errorf("the message is still there; on the screen:\n%s", m.text())
+	}
+}

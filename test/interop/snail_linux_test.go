@@ -42,8 +42,19 @@ func TestReadSNail(t *testing.T) {
 	if got := p.search("FLAGGED"); !slices.Equal(got, []int{3}) {
 		t.Errorf("flagged: got %v", got)
 	}
+	run("move 1 @Archive\nquit\n")
+	p.ok("NOOP")
+	if got := p.search("ALL"); !slices.Equal(got, []int{3}) {
+		t.Errorf("after moving: got %v", got)
+	}
 	p.ok("SELECT Archive")
-	if got := p.search("SUBJECT one"); len(got) != 1 || !strings.HasSuffix(p.bytes(got[0], "BODY.PEEK[]"), "\r\n\r\nBody of one.\r\n") {
-		t.Errorf("archive: got %v", got)
+	got := p.search("SUBJECT one")
+	if len(got) != 2 {
+		t.Errorf("archive: got %v, want what was copied and what was moved", got)
+	}
+	for _, uid := range got {
+		if text := p.bytes(uid, "BODY.PEEK[]"); !strings.HasSuffix(text, "\r\n\r\nBody of one.\r\n") {
+			t.Errorf("archive: got %q", text)
+		}
 	}
 }
