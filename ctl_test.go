@@ -86,7 +86,7 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 		t.Fatal(err)
 	}
 	e.queue, err = queue.Open(t.Context(), queue.Options{
-		Dir: filepath.Join(data, "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
+		LogSize: 1 << 20, Dir: filepath.Join(data, "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local: func(string) bool { return false },
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 func openQueue(t *testing.T) *queue.DB {
 	t.Helper()
 	q, err := queue.Open(t.Context(), queue.Options{
-		Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
+		LogSize: 1 << 20, Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local: func(string) bool { return false },
 	})
 	if err != nil {

@@ -109,7 +109,7 @@ func newEnv(t *testing.T, change ...func(*Options)) *env {
 		CIDs: cid.NewCounter(time.Now()), Rand: rand.Reader, Panicked: func() { e.panics++ }, Dial: e.dial, Schedule: testSchedule, Workers: 10,
 	}
 	e.queue, err = queue.Open(t.Context(), queue.Options{
-		Dir: filepath.Join(dir, "queue"), Log: log, Rand: rand.Reader, Schedule: testSchedule,
+		LogSize: 1 << 20, Dir: filepath.Join(dir, "queue"), Log: log, Rand: rand.Reader, Schedule: testSchedule,
 		Local: func(domain string) bool { return domain == "example.org" },
 	})
 	check(t, err)

@@ -52,7 +52,7 @@ func newHandover(id int64, w *queue.Work) (receive.Handover, error) {
 	if err != nil {
 		return receive.Handover{}, err
 	}
-	h := receive.Handover{CID: id, MailFrom: from, SMTPUTF8: first.SMTPUTF8, File: w.File, Size: w.Size, Prefix: first.Prefix}
+	h := receive.Handover{CID: id, MailFrom: from, SMTPUTF8: first.SMTPUTF8, Data: w.Data, File: w.File, Size: w.Size, Prefix: first.Prefix}
 	for _, m := range w.Messages {
 		to, err := queue.Path(m.Rcpt)
 		if err != nil {

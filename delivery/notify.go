@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -43,7 +42,7 @@ func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUntellable, err)
 	}
-	head, err := readHead(w.File, m.Prefix)
+	head, err := readHead(w, m.Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("reading header for notification: %w", err)
 	}
@@ -238,8 +237,8 @@ func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte
 }
 
 // readHead returns the begin of a message, with prefix in front.
-func readHead(path string, prefix []byte) ([]byte, error) {
-	f, err := os.Open(path)
+func readHead(w *queue.Work, prefix []byte) ([]byte, error) {
+	f, err := w.Open()
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/mjl-/mox/queue"
@@ -71,7 +70,7 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		EightBit: first.EightBit, // Sent undeclared to servers without 8BITMIME: to convert it would break signatures.
 		SMTPUTF8: first.SMTPUTF8,
 		Size:     int64(len(first.Prefix)) + a.work.Size,
-		Content:  func() (io.ReadCloser, error) { return openMessage(first.Prefix, a.work.File) },
+		Content:  func() (io.ReadCloser, error) { return openMessage(first.Prefix, a.work) },
 	}
 	for _, r := range batch {
 		t.To = append(t.To, r.path)
@@ -131,8 +130,8 @@ func maybeSent(name string, err error) *failure {
 }
 
 // openMessage opens a message with its prefix.
-func openMessage(prefix []byte, path string) (io.ReadCloser, error) {
-	f, err := os.Open(path)
+func openMessage(prefix []byte, w *queue.Work) (io.ReadCloser, error) {
+	f, err := w.Open()
 	if err != nil {
 		return nil, err
 	}

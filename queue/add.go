@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -15,18 +15,16 @@ const (
 	// PrefixMax bounds a prefix, in bytes.
 	PrefixMax = 64 << 10
 
-	// syncFirst is the size in bytes above which a content is synced before its rows
-	// are committed.
-	syncFirst = 256 << 10
-
 	// messageIDMax bounds a Message-ID that is kept, in bytes: a header line has no
 	// more (RFC 5322, section 2.1.1). A longer one is left out.
 	messageIDMax = 998
 )
 
 // Add queues a message for all its recipients, or for none. When it returns nil
-// the message is on disk. Several that call it at once share a commit. The order
-// of the messages is that of New.To.
+// the message is on disk. Several that call it at once share a sync. The order of
+// the messages is that of New.To.
+//
+// The end of ctx counts until the message is about to be written.
 func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	leave, err := db.enter(ctx)
 	if err != nil {
@@ -36,46 +34,37 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
-	a := &addition{db: db, n: n}
-	if err := a.prepare(time.Now()); err != nil {
+	l, err := db.newLogged(n, time.Now().Round(0))
+	if err != nil {
 		return nil, err
 	}
-	if err := db.add(a); err != nil {
+	messages := make([]Message, len(l.rows)) // Made before: from then on the rows are the queue's.
+	for i := range l.rows {
+		messages[i] = l.rows[i].M
+	}
+	if err := db.add(ctx, l, n.Content); err != nil {
 		return nil, fmt.Errorf("queueing message: %w", err)
 	}
 	n.Content.over = true
-	messages := make([]Message, len(a.rows))
-	for i := range a.rows {
-		messages[i] = a.rows[i].M
+	for i := range messages {
 		db.observe("added", messages[i])
 	}
 	return messages, nil
 }
 
-// add commits the rows and syncs the content, both at once unless it is large: others
-// in the same commit wait for it.
-func (db *DB) add(a *addition) error {
-	c := a.n.Content
-	if c.over || c.file == nil {
+// add makes a message durable. A content that is a file is that before.
+func (db *DB) add(ctx context.Context, l *logged, c *Content) error {
+	if c.over || c.file == nil && c.data == nil {
 		return errors.New("content was used before")
 	}
-	ch := &change{run: a.run, apply: a.apply, rows: len(a.rows), dir: filepath.Dir(db.contentPath(c.name))}
-	if c.size > syncFirst {
+	if c.file != nil {
 		if err := c.sync(); errors.Is(err, ErrDiskFull) {
 			return err
 		} else if err != nil {
 			return db.fail(err)
 		}
-	} else {
-		ch.synced = make(chan error, 1)
 	}
-	a.change = ch
-	db.submit(ch)
-	if ch.synced != nil {
-		ch.synced <- c.sync()
-	}
-	<-ch.done
-	return ch.err
+	return db.appendLog(ctx, l)
 }
 
 // check returns an error for what can't be queued.
@@ -97,21 +86,8 @@ func (n New) check() error {
 	return nil
 }
 
-// addition is a message being added.
-type addition struct {
-	db       *DB
-	n        New
-	change   *change
-	content  contentRow
-	prefixes []prefixRow
-	prefixOf []int // For each row, an index in prefixes, or -1.
-	rows     []messageRow
-}
-
-// prepare makes the rows, without ids.
-func (a *addition) prepare(now time.Time) error {
-	n := &a.n
-	now = now.Round(0)
+// newLogged returns what is to be logged for n, at now.
+func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 	next, chosen := now, false
 	if n.NotBefore.After(now) {
 		next, chosen = n.NotBefore.Round(0), true
@@ -120,78 +96,59 @@ func (a *addition) prepare(now time.Time) error {
 	if n.Hold || n.Provisional {
 		state = Held
 	}
-	messageID := n.MessageID
+	messageID := strings.ToValidUTF8(n.MessageID, "?")
 	if len(messageID) > messageIDMax {
 		messageID = ""
 	}
-	shared := Message{
-		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: cut(messageID, messageIDMax),
-		Subject: cut(n.Subject, textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
+	c := n.Content
+	l := &logged{
+		added: now, data: c.data, left: len(n.To), over: make([]bool, len(n.To)),
+		content: contentRow{Name: c.name, Size: c.size, CRC: c.crc, Messages: int64(len(n.To))},
 	}
-	known := map[string]int{}
+	shared := Message{
+		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
+		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
+	}
 	for _, to := range n.To {
 		m := shared
 		var err error
-		if m.Key, err = a.db.random(); err != nil {
-			return err
+		if m.Key, err = db.random(); err != nil {
+			return nil, err
 		}
 		m.Rcpt, m.Domain, m.Prefix = to.Path.String(), domainOf(to.Path), to.Prefix
-		m.Size = int64(len(to.Prefix)) + n.Content.size
-		a.rows = append(a.rows, messageRow{M: m, Chosen: chosen, Unsure: n.Provisional})
-		a.prefixOf = append(a.prefixOf, a.prefix(known, to.Prefix))
+		m.Size = int64(len(to.Prefix)) + c.size
+		l.rows = append(l.rows, messageRow{M: m, Chosen: chosen, Unsure: n.Provisional})
 	}
-	return nil
+	db.number(l)
+	return l, nil
 }
 
-// prefix returns the index of a prefix.
-func (a *addition) prefix(known map[string]int, data []byte) int {
-	if len(data) == 0 {
-		return -1
-	}
-	i, ok := known[string(data)]
-	if !ok {
-		i = len(a.prefixes)
-		known[string(data)] = i
-		a.prefixes = append(a.prefixes, prefixRow{Data: data})
-	}
-	return i
-}
+// counters are the last ids given, so that they are known before there are rows.
+type counters struct{ message, content, prefix int64 }
 
-// run inserts the rows.
-func (a *addition) run(tx *tx) error {
-	a.content = contentRow{Name: a.n.Content.name, Size: a.n.Content.size, CRC: a.n.Content.crc, Settled: a.db.settled, Messages: int64(len(a.rows))}
-	for i := range a.prefixes {
-		p := &a.prefixes[i]
-		p.ID = 0
-		if err := tx.insert(p); err != nil {
-			return err
+// number gives ids. Prefixes that are the same share one.
+func (db *DB) number(l *logged) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.ids.content++
+	l.content.ID = db.ids.content
+	known := map[string]int64{}
+	for i := range l.rows {
+		r := &l.rows[i]
+		db.ids.message++
+		r.ID, r.M.ID, r.M.ContentID = db.ids.message, db.ids.message, l.content.ID
+		if len(r.M.Prefix) == 0 {
+			continue
 		}
-		a.content.Prefixes = append(a.content.Prefixes, p.ID)
-	}
-	if err := tx.insert(&a.content); err != nil {
-		return err
-	}
-	a.change.content = a.content.ID
-	for i := range a.rows {
-		r := &a.rows[i]
-		r.ID, r.M.ID, r.PrefixID, r.M.ContentID = 0, 0, 0, a.content.ID
-		if at := a.prefixOf[i]; at >= 0 {
-			r.PrefixID = a.prefixes[at].ID
+		id := known[string(r.M.Prefix)]
+		if id == 0 {
+			db.ids.prefix++
+			id = db.ids.prefix
+			known[string(r.M.Prefix)] = id
+			l.prefixes = append(l.prefixes, prefixRow{id, r.M.Prefix})
+			l.content.Prefixes = append(l.content.Prefixes, id)
 		}
-		if err := tx.insert(r); err != nil {
-			return err
-		}
-		r.M.ID = r.ID
-	}
-	return nil
-}
-
-// apply puts the rows into the schedule.
-func (a *addition) apply() {
-	delete(a.db.loose, a.content.Name)
-	joiner := joiner{last: map[joinKey]*entry{}}
-	for i := range a.rows {
-		a.db.enlist(&a.rows[i], &joiner)
+		r.PrefixID = id
 	}
 }
 

@@ -24,7 +24,8 @@ type CopyResult struct {
 
 // CopyTo makes a consistent copy of the queue in the directory dst, which must not
 // be there yet, while mail flows. Contents are linked where the file system can,
-// else copied. It is on disk when CopyTo returns.
+// else copied. It is on disk when CopyTo returns. All messages added before are in
+// it; it has no log.
 //
 // Whoever opens the copy delivers its messages. If accounts are restored with it,
 // the keys of hand-overs make that happen once; rows would need new keys only for
@@ -51,13 +52,18 @@ func (db *DB) copyTo(ctx context.Context, dst string) (res CopyResult, err error
 	if err := atomicfile.MkdirAll(filepath.Join(dst, contentDir), dirPerm); err != nil {
 		return res, err
 	}
+	if err := db.flush(ctx); err != nil {
+		return res, err
+	}
 	index := filepath.Join(dst, indexFile)
 	if err := database.CopyTo(ctx, db.db, index); err != nil {
 		return res, err
 	}
-	// The copy can have rows of contents that are still being synced, with their
-	// commit. The next commit comes after that.
-	if err := db.commit(&change{run: func(*tx) error { return nil }}); err != nil {
+	// The copy can have rows whose contents are not synced, since the log has them.
+	if err := db.flush(ctx); err != nil {
+		return res, err
+	}
+	if err := forgetLog(ctx, index); err != nil {
 		return res, err
 	}
 	if err := db.faults.Hit(FaultBackup); err != nil {
@@ -96,6 +102,28 @@ func (db *DB) copyTo(ctx context.Context, dst string) (res CopyResult, err error
 		}
 	}
 	return res, atomicfile.SyncDir(filepath.Join(dst, contentDir))
+}
+
+// forgetLog makes a copied index one without log.
+func forgetLog(ctx context.Context, index string) error {
+	db, err := database.Open(index, "queue", schemaVersion, rowTypes...)
+	if err != nil {
+		return err
+	}
+	err = db.Write(ctx, func(tx *bstore.Tx) error {
+		if _, err := bstore.QueryTx[loggedRow](tx).Delete(); err != nil {
+			return err
+		}
+		row := logRow{ID: 1}
+		if err := tx.Get(&row); errors.Is(err, bstore.ErrAbsent) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		row.Journal, row.Seq = "", 0
+		return tx.Update(&row)
+	})
+	return errors.Join(err, db.Close())
 }
 
 // contentsOf returns the names and sizes of the contents that a copied index has,

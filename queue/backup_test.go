@@ -42,6 +42,7 @@ func TestCopyTo(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+	w.flush()
 	if res != (CopyResult{3, 2, 14}) || w.files() != 1 {
 		t.Errorf("got %+v, %d files left", res, w.files())
 	}
@@ -113,6 +114,7 @@ func TestCheck(t *testing.T) {
 			w := &world{t: t, dir: t.TempDir()}
 			w.start()
 			w.add("content", "mjl@example.org", "a@remote.example", "b@remote.example")
+			w.flush()
 			err := w.db.commit(&change{run: func(tx *tx) error {
 				r, c := messageRow{ID: 1}, contentRow{ID: 1}
 				if err := tx.Get(&r, &c); err != nil {

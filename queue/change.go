@@ -90,6 +90,9 @@ func (db *DB) edit(ctx context.Context, f Filter, look func(m *Message), fn edit
 	if match.State == Retired {
 		return nil, fmt.Errorf("%w: retired messages do not change", ErrFilter)
 	}
+	if err := db.flush(ctx); err != nil {
+		return nil, err
+	}
 	var ids []int64
 	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
 		return db.each(tx, match, func(m *Message) error {
@@ -202,7 +205,7 @@ func (e *editing) take(id int64) bool {
 
 // apply puts messages to where their rows say.
 func (e *editing) apply() {
-	e.db.loosen(e.retire.gone)
+	e.db.loosen(&e.retire)
 	s := e.db.schedule
 	for i := range e.rows {
 		if en := s.entries[e.rows[i].ID]; en != nil && s.take(en) {

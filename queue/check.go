@@ -11,6 +11,7 @@ import (
 	"github.com/mjl-/bstore"
 
 	"github.com/mjl-/mox/database"
+	"github.com/mjl-/mox/journal"
 )
 
 // problemsMax bounds what Check tells.
@@ -41,6 +42,9 @@ func CheckDir(ctx context.Context, opts Options) []error {
 	if problems := database.Check(filepath.Join(opts.Dir, indexFile)); len(problems) > 0 {
 		return problems
 	}
+	if problems := checkLog(ctx, filepath.Join(opts.Dir, logDir)); len(problems) > 0 {
+		return problems
+	}
 	db, err := Open(ctx, opts)
 	if err != nil {
 		return []error{err}
@@ -50,6 +54,24 @@ func CheckDir(ctx context.Context, opts Options) []error {
 		problems = append(problems, err)
 	}
 	return problems
+}
+
+// checkLog returns what is wrong with the log in a directory, where there need be
+// none.
+func checkLog(ctx context.Context, dir string) []error {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	rep, err := journal.Verify(ctx, dir, func(e *journal.Entry) error {
+		if _, _, err := parseRecord(e.Data); err != nil || e.Type != recordAdded {
+			return fmt.Errorf("record %d of type %d of the queue's log: %w", e.Seq, e.Type, errors.Join(err, errRecord))
+		}
+		return nil
+	})
+	if err != nil {
+		return []error{err}
+	}
+	return rep.Problems
 }
 
 // checker gathers problems.
@@ -158,11 +180,20 @@ func (c *checker) message(r *messageRow) {
 func (c *checker) memory() {
 	c.db.mu.Lock()
 	defer c.db.mu.Unlock()
-	if n := len(c.db.schedule.entries); n != c.count {
-		c.add("%d messages are in the schedule, not %d", n, c.count)
+	count, bytes := c.count, c.bytes // And what only the log has yet.
+	for _, l := range c.db.logged {
+		for i := range l.rows {
+			if !l.filed && !l.over[i] {
+				count++
+				bytes += l.rows[i].M.Size
+			}
+		}
 	}
-	if c.db.bytes != c.bytes {
-		c.add("counted %d bytes, there are %d", c.db.bytes, c.bytes)
+	if n := len(c.db.schedule.entries); n != count {
+		c.add("%d messages are in the schedule, not %d", n, count)
+	}
+	if c.db.bytes != bytes {
+		c.add("counted %d bytes, there are %d", c.db.bytes, bytes)
 	}
 	for _, err := range c.db.schedule.check() {
 		c.add("schedule: %w", err)

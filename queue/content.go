@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -40,13 +41,14 @@ type Content struct {
 	name string // Below contentDir.
 	size int64
 	crc  uint32
-	file *os.File // Open until it is synced.
+	data []byte   // In memory, or
+	file *os.File // in a file: open until it is synced.
 	over bool     // Added or discarded.
 }
 
-// NewContent writes what r has, size bytes, to a file of the queue. It is not on
-// disk before Add returns. It fails with ErrDiskFull before reading if there is no
-// room.
+// NewContent keeps what r has, size bytes: in memory, or in a file of the queue if
+// it is large. It is not on disk before Add returns. It fails with ErrDiskFull
+// before reading if there is no room.
 func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content, error) {
 	leave, err := db.enter(ctx)
 	if err != nil {
@@ -60,6 +62,45 @@ func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content
 	if c.name, err = db.contents.newName(db); err != nil {
 		return nil, err
 	}
+	if db.takeMemory(c) {
+		err = c.read(ctx, r)
+	} else {
+		err = c.write(ctx, r)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("keeping content: %w", diskFull(err)), c.Discard())
+	}
+	return c, nil
+}
+
+// takeMemory makes room in memory for a content, if it is small enough and there is
+// some.
+func (db *DB) takeMemory(c *Content) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if c.size > db.opts.InlineMax || db.memory+c.size > memoryMax {
+		return false
+	}
+	db.memory += c.size
+	c.data = make([]byte, c.size)
+	return true
+}
+
+// read reads a content to memory.
+func (c *Content) read(ctx context.Context, r io.Reader) error {
+	if _, err := io.ReadFull(&contextReader{ctx, r}, c.data); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	c.crc = crc32.Checksum(c.data, castagnoli)
+	return c.db.faults.Hit(FaultContentWritten)
+}
+
+// write writes a content to its file.
+func (c *Content) write(ctx context.Context, r io.Reader) (err error) {
+	db := c.db
 	db.mu.Lock()
 	db.loose[c.name] = true
 	db.mu.Unlock()
@@ -67,21 +108,18 @@ func (db *DB) NewContent(ctx context.Context, size int64, r io.Reader) (*Content
 	// other name while it is not complete.
 	c.file, err = os.OpenFile(db.contentPath(c.name), os.O_RDWR|os.O_CREATE|os.O_EXCL, contentPerm)
 	if err != nil {
-		return nil, fmt.Errorf("making content file: %w", diskFull(err))
+		return err
 	}
 	h := crc32.New(castagnoli)
-	n, err := io.Copy(io.MultiWriter(c.file, h), io.LimitReader(&contextReader{ctx, r}, size))
-	if err == nil && n != size {
+	n, err := io.Copy(io.MultiWriter(c.file, h), io.LimitReader(&contextReader{ctx, r}, c.size))
+	if err == nil && n != c.size {
 		err = io.ErrUnexpectedEOF
 	}
+	c.crc = h.Sum32()
 	if err == nil {
 		err = db.faults.Hit(FaultContentWritten)
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("writing content file: %w", diskFull(err)), c.Discard())
-	}
-	c.crc = h.Sum32()
-	return c, nil
+	return err
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -112,21 +150,26 @@ func (c *contextReader) Read(p []byte) (int, error) {
 func (c *Content) Size() int64 { return c.size }
 
 // ReadAt reads what was written, until the content is added or discarded.
-func (c *Content) ReadAt(p []byte, off int64) (int, error) { return c.file.ReadAt(p, off) }
+func (c *Content) ReadAt(p []byte, off int64) (int, error) {
+	if c.data != nil {
+		return bytes.NewReader(c.data).ReadAt(p, off)
+	}
+	return c.file.ReadAt(p, off)
+}
 
-// sync makes the bytes durable, not yet the directory entry, and closes the file.
+// sync makes a file durable, and closes it.
 func (c *Content) sync() error {
 	db := c.db
 	db.syncs <- struct{}{}
 	defer func() { <-db.syncs }()
 	f := c.file
 	c.file = nil
-	err := db.faults.Hit(FaultContentSync)
+	err := errors.Join(f.Sync(), f.Close())
 	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
 		err = db.faults.Hit(FaultContentSynced)
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(filepath.Dir(db.contentPath(c.name)))
 	}
 	if err != nil {
 		return fmt.Errorf("syncing content: %w", diskFull(err))
@@ -141,11 +184,17 @@ func (c *Content) Discard() error {
 	}
 	c.over = true
 	var err error
+	if c.data != nil {
+		c.db.mu.Lock()
+		defer c.db.mu.Unlock()
+		c.db.memory -= c.size
+		return nil
+	}
 	if c.file != nil {
 		err = c.file.Close()
 	}
 	if c.db.Err() != nil {
-		return err // A commit that failed may have its name: the next start knows.
+		return err // The log may have its name: the next start knows.
 	}
 	err = errors.Join(err, os.Remove(c.db.contentPath(c.name)))
 	c.db.mu.Lock()
@@ -269,8 +318,11 @@ func (db *DB) keepContent(name string) bool {
 }
 
 // loosen notes contents that have lost their rows. db.mu is held.
-func (db *DB) loosen(names []string) {
-	for _, name := range names {
+func (db *DB) loosen(rt *retiring) {
+	for i, name := range rt.gone {
 		db.loose[name] = true
+		if l := db.recent[rt.goneIDs[i]]; l != nil {
+			l.gone = true
+		}
 	}
 }

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/mjl-/mox/journal"
 )
 
 // crashOp is something that a crash can interrupt.
@@ -22,8 +25,9 @@ type crashOp struct {
 
 // Points that operations come by.
 var (
-	commitPoints = []string{FaultCommitBefore, FaultCommitAfter, FaultSettled}
-	addPoints    = append([]string{FaultContentWritten, FaultContentSync, FaultContentSynced, FaultDirsSynced}, commitPoints...)
+	commitPoints = []string{FaultCommitBefore, FaultCommitAfter}
+	logPoints    = []string{LogPoint(journal.FaultBatchBeforeWrite), LogPoint(journal.FaultBatchBeforeSync), LogPoint(journal.FaultBatchAfterSync)}
+	addPoints    = append([]string{FaultContentWritten}, logPoints...)
 	endPoints    = append([]string{FaultUnlinkBefore, FaultUnlinkAfter}, commitPoints...)
 )
 
@@ -75,6 +79,54 @@ var crashOps = []crashOp{
 		},
 		before: "a waiting 0", after: "a waiting 0 to fail",
 	},
+	{
+		name: "make rows of a message in the log", points: append([]string{FaultFiled, FaultFileSynced}, commitPoints...),
+		prepare: func(w *world) *Work {
+			w.add("content", "mjl@example.org", "b@remote.example", "x@local.example")
+			return nil
+		},
+		run:    func(w *world, _ *Work) error { return w.db.flush(w.t.Context()) },
+		before: "a waiting 0, b waiting 0, x waiting 0", after: "a waiting 0, b waiting 0, x waiting 0",
+	},
+	{
+		name: "begin a remote delivery of a message in the log", points: append([]string{FaultFiled}, commitPoints...),
+		prepare: func(w *world) *Work {
+			w.next()
+			w.add("content", "mjl@example.org", "b@remote.example")
+			return nil
+		},
+		run: func(w *world, _ *Work) error {
+			_, err := w.db.Next(w.t.Context())
+			return err
+		},
+		before: "a waiting 1, b waiting 0", after: "a waiting 1, b waiting 1",
+	},
+	{
+		name: "forget a message that was handed over", points: commitPoints,
+		prepare: func(w *world) *Work {
+			w.next()
+			w.add("content", "mjl@example.org", "x@local.example")
+			work := w.next()
+			r := ok()
+			r.Handed = []Handed{{"x", work.Messages[0].Key}}
+			w.finish(work, r)
+			return nil
+		},
+		run:    func(w *world, _ *Work) error { return w.db.flush(w.t.Context()) },
+		before: "a waiting 1, x waiting 0", after: "a waiting 1",
+	},
+	{
+		name: "delay a message of the log", points: append([]string{FaultFiled}, commitPoints...),
+		prepare: func(w *world) *Work {
+			w.next()
+			w.add("content", "mjl@example.org", "x@local.example")
+			return w.next()
+		},
+		run: func(w *world, work *Work) error {
+			return w.db.Finish(w.t.Context(), work, reports(work, Report{Retry: true}))
+		},
+		before: "a waiting 1, x waiting 0", after: "a waiting 1, x waiting 1",
+	},
 }
 
 // describe returns what is in the queue. Contents must be whole.
@@ -115,14 +167,14 @@ func (op crashOp) verify(w *world, when string, done *bool) {
 	w.t.Helper()
 	w.check()
 	got := w.describe()
-	if got != op.before && got != op.after || done != nil && *done != (got == op.after) {
+	if got != op.before && got != op.after || done != nil && op.before != op.after && *done != (got == op.after) {
 		w.t.Errorf("%s: got %q, was %q, to be %q", when, got, op.before, op.after)
 	}
 	want := 0
 	if strings.Contains(got, "a ") {
 		want++
 	}
-	if strings.Contains(got, "b ") {
+	if strings.Contains(got, "b ") || strings.Contains(got, "x ") {
 		want++
 	}
 	if n := w.files(); n != want {
@@ -135,6 +187,7 @@ func (op crashOp) start(t *testing.T) (*world, *Work) {
 	w := &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}}
 	w.start()
 	w.add("content", "mjl@example.org", "a@remote.example")
+	w.flush()
 	if op.prepare == nil {
 		return w, nil
 	}
@@ -164,12 +217,7 @@ func TestCrash(t *testing.T) {
 			t.Run(op.name+"/"+point, func(t *testing.T) {
 				t.Parallel()
 				w, work := op.start(t)
-				points := []string{point}
-				switch point {
-				case FaultContentSync, FaultContentSynced, FaultDirsSynced:
-					points = append(points, FaultCommitAfter) // They are passed meanwhile.
-				}
-				reached, release := w.hold(points...)
+				reached, release := w.hold(point)
 				result := make(chan error)
 				go func() { result <- op.run(w, work) }()
 				reached()
@@ -181,7 +229,7 @@ func TestCrash(t *testing.T) {
 				w.check()
 				w.stop()
 				crashed.start()
-				done := point != FaultCommitBefore && point != FaultContentWritten
+				done := !slices.Contains([]string{FaultContentWritten, FaultFiled, FaultCommitBefore, LogPoint(journal.FaultBatchBeforeWrite)}, point)
 				op.verify(crashed, "after the crash", &done)
 				crashed.restart()
 				op.verify(crashed, "after a restart", &done)
@@ -255,7 +303,7 @@ func TestFailedWakes(t *testing.T) {
 		results <- err
 	}()
 	errFault := errors.New("fault")
-	w.faults.Arm(FaultCommitBefore, func() error { return errFault })
+	w.faults.Arm(LogPoint(journal.FaultBatchBeforeWrite), func() error { return errFault })
 	for range 10 {
 		go func() {
 			_, err := w.tryAdd("content", message(t, "mjl@example.org", "a@remote.example"))
@@ -283,10 +331,8 @@ func TestGroup(t *testing.T) {
 	w := newWorld(t, nil)
 	reached, release := w.hold(FaultCommitBefore)
 	first := make(chan error)
-	go func() {
-		_, err := w.tryAdd("content", message(t, "mjl@example.org", "a@remote.example"))
-		first <- err
-	}()
+	w.add("content", "mjl@example.org", "a@remote.example")
+	go func() { first <- w.db.flush(t.Context()) }()
 	reached()
 	errBad := errors.New("bad")
 	runs := make([]int, 5)
@@ -325,28 +371,72 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestOneCommit has many callers add at once: they share commits.
-func TestOneCommit(t *testing.T) {
+// TestNeverFiled hands over messages while the log alone has them: they get neither
+// rows nor files, and all of them cost one commit.
+func TestNeverFiled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	reached, release := w.hold(FaultCommitBefore)
 	var callers sync.WaitGroup
-	add := func() {
-		callers.Go(func() { w.add("content", "mjl@example.org", "a@remote.example") })
+	for range 50 {
+		callers.Go(func() { w.add("content", "mjl@example.org", "x@local.example", "y@local.example") })
 	}
-	add()
-	reached()
-	const more = 50
-	var waiting sync.WaitGroup
-	waiting.Add(more)
-	w.faults.Arm(FaultContentSync, func() error { waiting.Done(); return nil })
-	for range more {
-		add()
-	}
-	waiting.Wait()
-	release()
 	callers.Wait()
-	if n := w.faults.Hits(FaultCommitAfter); n != 2 {
-		t.Errorf("%d messages took %d commits, want 2", more+1, n)
+	var keys []Handed
+	for range 50 {
+		work := w.next()
+		if string(work.Data) != "content" || len(work.Messages) != 2 || string(work.Messages[1].Prefix) != "Received: from test\r\n" {
+			t.Errorf("got %+v", work)
+		}
+		r := ok()
+		r.Handed = []Handed{{"x", work.Messages[0].Key}}
+		keys = append(keys, r.Handed...)
+		w.finish(work, r)
+	}
+	if s := w.db.Stats(); s.Messages[Waiting]+s.Messages[Delivering] != 0 || s.Bytes != 0 || !s.Oldest.IsZero() {
+		t.Errorf("got %+v, want nothing", s)
+	}
+	if w.faults.Hits(FaultCommitAfter) != 0 {
+		t.Skip("the log was settled meanwhile, on a slow machine")
+	}
+	w.flush()
+	if n := w.faults.Hits(FaultCommitAfter); n != 1 || w.faults.Hits(FaultFiled) != 0 {
+		t.Errorf("got %d commits, and %d files, want 1 and none", n, w.faults.Hits(FaultFiled))
+	}
+	got, err := w.db.Unconfirmed(t.Context(), 1000)
+	if err != nil || len(got) != len(keys) {
+		t.Errorf("got %d keys to confirm, %v, want %d", len(got), err, len(keys))
+	}
+	w.restart()
+	if n := len(w.list(Filter{})); n != 0 || w.db.memory != 0 {
+		t.Errorf("got %d messages after a restart, %d bytes in memory", n, w.db.memory)
+	}
+}
+
+// TestPartlyHandedOver hands a message over to one recipient while the log alone
+// has it, and then sends it to another: the key is kept, also over a crash.
+func TestPartlyHandedOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *Options) { o.KeepRetired = func(string) time.Duration { return time.Hour } })
+	w.add("content", "mjl@example.org", "x@local.example", "a@remote.example")
+	first := w.next()
+	second := w.next()
+	if second.Local {
+		first, second = second, first
+		t.Log("the remote one came first")
+	}
+	r := ok()
+	r.Handed = []Handed{{"x", first.Messages[0].Key}}
+	w.finish(first, r)
+	crashed := w.crashed()
+	w.finish(second, ok())
+	crashed.start()
+	for _, each := range []*world{w, crashed} {
+		keys, err := each.db.Unconfirmed(t.Context(), 10)
+		if err != nil || len(keys) != 1 || keys[0] != r.Handed[0] {
+			t.Errorf("got keys %v, %v", keys, err)
+		}
+		if got := rcpts(each.list(Filter{State: Retired})); !strings.HasPrefix(got, "x@local.example") {
+			t.Errorf("retired is %q", got)
+		}
 	}
 }

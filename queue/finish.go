@@ -35,7 +35,64 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 		}
 	}
 	late := w.Local && !slices.ContainsFunc(reports, func(r Report) bool { return r.Retry || !r.Result.OK })
+	if late && w.Fail == "" && db.finishLogged(w.lease, byID) {
+		return nil
+	}
 	return db.endLease(w.lease, late, db.reported(w.lease, byID))
+}
+
+// finishLogged ends a lease of messages that were handed over, if they have no rows
+// yet: then they get none. What it notes is on disk later. Until then a restart
+// finds the message in the log, and the accounts say that they have it.
+func (db *DB) finishLogged(l *lease, reports map[int64]*Report) bool {
+	db.mu.Lock()
+	if l == nil || l.ended || l.finishing || len(reports) < len(l.entries) {
+		db.mu.Unlock()
+		return false
+	}
+	g := db.recent[l.entries[0].content]
+	if g == nil || g.filed || g.filing {
+		db.mu.Unlock()
+		return false
+	}
+	now := time.Now().Round(0)
+	var over []Message
+	for _, e := range l.entries {
+		over = append(over, db.endLogged(g, l, reports[e.id], now))
+	}
+	for _, e := range db.schedule.end(l) {
+		db.schedule.remove(e)
+	}
+	if g.left == 0 {
+		db.dropData(g)
+	}
+	db.rearm()
+	db.mu.Unlock()
+	db.signal()
+	for _, m := range over {
+		db.observe(string(m.Outcome), m)
+		db.observe("retired", m)
+	}
+	return true
+}
+
+// endLogged retires a message without row as delivered. db.mu is held.
+func (db *DB) endLogged(g *logged, l *lease, rep *Report, now time.Time) Message {
+	i := g.row(rep.ID)
+	r := g.rows[i]
+	attempted(&r, l, rep.Result)
+	r.M.State, r.M.Outcome, r.M.RetiredAt, r.M.DelayTold = Retired, Delivered, now, rep.DelayTold
+	g.over[i] = true
+	g.left--
+	for _, h := range rep.Handed {
+		r.hand(h)
+	}
+	g.handed = append(g.handed, r.Handed...)
+	if keep := db.opts.KeepRetired(r.M.Account); keep > 0 {
+		g.retired = append(g.retired, retiredRow{ID: r.ID, Until: now.Add(keep), M: r.M})
+	}
+	db.bytes -= r.M.Size
+	return r.message()
 }
 
 // finish ends a lease with reports.
@@ -101,6 +158,9 @@ func (f *finishing) run(tx *tx) error {
 	f.rows, f.retire = f.rows[:0], retiring{}
 	now := tx.now.Round(0)
 	for _, e := range f.lease.entries {
+		if err := tx.fileOf(e.content); err != nil {
+			return err
+		}
 		r := messageRow{ID: e.id}
 		if err := tx.Get(&r); err != nil {
 			return err
@@ -127,7 +187,7 @@ func (f *finishing) run(tx *tx) error {
 // apply puts what is left back into the schedule.
 func (f *finishing) apply() {
 	db := f.db
-	db.loosen(f.retire.gone)
+	db.loosen(&f.retire)
 	entries := db.schedule.end(f.lease)
 	for i, e := range entries {
 		db.settleEntry(e, &f.rows[i])
@@ -231,6 +291,7 @@ func (r *messageRow) hand(h Handed) {
 type retiring struct {
 	contents map[int64]int64 // Messages retired, by content.
 	gone     []string        // Contents to be removed after the commit.
+	goneIDs  []int64         // Their ids.
 }
 
 // retire moves a message out of the queue.
@@ -241,12 +302,7 @@ func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error
 		return err
 	}
 	for _, h := range r.Handed {
-		row := handedRow{h.ref()}
-		err := tx.Get(&row)
-		if errors.Is(err, bstore.ErrAbsent) {
-			err = tx.insert(&row)
-		}
-		if err != nil {
+		if err := tx.keepKey(h); err != nil {
 			return err
 		}
 	}
@@ -261,6 +317,16 @@ func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error
 	return tx.insert(&retiredRow{ID: r.ID, Until: m.RetiredAt.Add(keep), M: *m})
 }
 
+// keepKey inserts the row of a key that an account has.
+func (tx *tx) keepKey(h Handed) error {
+	row := handedRow{h.ref()}
+	err := tx.Get(&row)
+	if errors.Is(err, bstore.ErrAbsent) {
+		err = tx.insert(&row)
+	}
+	return err
+}
+
 // releaseContents counts the retired messages out of their contents, and removes
 // the rows of contents nobody needs any more.
 func (db *DB) releaseContents(tx *tx, rt *retiring) error {
@@ -270,7 +336,6 @@ func (db *DB) releaseContents(tx *tx, rt *retiring) error {
 			return err
 		}
 		if c.Messages -= n; c.Messages > 0 {
-			c.Settled = max(c.Settled, c.ID) // It was complete, or nothing could have been delivered.
 			if err := tx.update(&c); err != nil {
 				return err
 			}
@@ -284,7 +349,7 @@ func (db *DB) releaseContents(tx *tx, rt *retiring) error {
 		if err := tx.delete(&c); err != nil {
 			return err
 		}
-		rt.gone = append(rt.gone, c.Name)
+		rt.gone, rt.goneIDs = append(rt.gone, c.Name), append(rt.goneIDs, c.ID)
 	}
 	return nil
 }

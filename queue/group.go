@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/mjl-/bstore"
-
-	"github.com/mjl-/mox/atomicfile"
 )
 
 // gatherTime is how long changes that nobody is in a hurry for wait for others.
@@ -35,12 +33,6 @@ type change struct {
 	alone bool // Shares no commit: rows and memory agree when it runs.
 	late  bool // May wait for others, for gatherTime.
 
-	// content is the id of the content it has inserted, 0 for none. Its directory is
-	// dir. What came of syncing the file comes by synced, during or after the commit.
-	content int64
-	dir     string
-	synced  chan error
-
 	err  error
 	done chan struct{}
 }
@@ -48,11 +40,13 @@ type change struct {
 // tx is the transaction of a group.
 type tx struct {
 	*bstore.Tx
+	db    *DB
 	ctx   context.Context //nolint:containedctx // It is never cancelled.
 	now   time.Time
 	wrote bool
 
 	finished map[int64]bool // Messages whose delivery ends in it.
+	filing   []*logged      // Messages of the log that get their rows in it.
 }
 
 // insert, update and delete are the ways to write: a failure after them spoils
@@ -187,6 +181,8 @@ func (db *DB) runGroup(group []*change) {
 // tells who waits.
 func (db *DB) settle(group []*change, err error) {
 	db.mu.Lock()
+	db.applyFiled(db.filed)
+	db.filed = nil
 	for _, c := range group {
 		if c.err == nil {
 			c.err = err
@@ -218,7 +214,7 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 	if err != nil {
 		return nil, db.fail(fmt.Errorf("beginning transaction: %w", err))
 	}
-	t := &tx{Tx: b, ctx: ctx, now: time.Now(), finished: map[int64]bool{}}
+	t := &tx{Tx: b, db: db, ctx: ctx, now: time.Now(), finished: map[int64]bool{}}
 	wrote := false
 	for _, c := range group {
 		t.wrote = false
@@ -231,18 +227,11 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 	if !wrote {
 		return nil, db.rollback(t)
 	}
-	return nil, db.commitGroup(t, group)
+	return nil, db.commitGroup(t)
 }
 
-// commitGroup commits, and meanwhile syncs the directories of new contents; the
-// files are being synced by who adds them, since they began to wait. It returns when
-// all is on disk.
-//
-// To sync first and then commit takes up to twice as long. To sync the whole file
-// system, once, is no faster, and waits for what others have written to it.
-func (db *DB) commitGroup(t *tx, group []*change) error {
-	dirs := make(chan error, 1)
-	go func() { dirs <- db.syncDirs(group) }()
+// commitGroup commits.
+func (db *DB) commitGroup(t *tx) error {
 	err := db.faults.Hit(FaultCommitBefore)
 	if err == nil {
 		err = t.Commit()
@@ -253,51 +242,17 @@ func (db *DB) commitGroup(t *tx, group []*change) error {
 		err = db.faults.Hit(FaultCommitAfter)
 	}
 	if err != nil {
-		err = fmt.Errorf("committing: %w", err)
+		return db.fail(fmt.Errorf("committing: %w", err))
 	}
-	err = errors.Join(err, <-dirs)
-	for _, c := range group {
-		if c.synced != nil {
-			err = errors.Join(err, <-c.synced)
-		}
-	}
-	if err == nil {
-		err = db.faults.Hit(FaultSettled)
-	}
-	if err != nil {
-		return db.fail(err)
-	}
-	for _, c := range group {
-		if c.err == nil {
-			db.settled = max(db.settled, c.content)
-		}
-	}
+	db.filed = t.filing
 	return nil
 }
 
 // rollback undoes a transaction.
 func (db *DB) rollback(t *tx) error {
+	db.unfile(t)
 	if err := t.Rollback(); err != nil {
 		return db.fail(fmt.Errorf("rolling back: %w", err))
 	}
 	return nil
-}
-
-// syncDirs makes the directory entries of new contents durable, each directory
-// once.
-func (db *DB) syncDirs(group []*change) error {
-	synced := map[string]bool{}
-	for _, c := range group {
-		if c.dir == "" || synced[c.dir] {
-			continue
-		}
-		if err := atomicfile.SyncDir(c.dir); err != nil {
-			return err
-		}
-		synced[c.dir] = true
-	}
-	if len(synced) == 0 {
-		return nil
-	}
-	return db.faults.Hit(FaultDirsSynced)
 }

@@ -13,12 +13,18 @@ import (
 // Unconfirmed returns keys of retired messages that accounts still keep, at most n.
 // The next call returns others, and all again in the end: an account that can't be
 // told must not keep the others from it.
+//
+// Keys of messages that the log still has are not among them: a crash would bring
+// these messages back, and the accounts must know them then.
 func (db *DB) Unconfirmed(ctx context.Context, n int) ([]Handed, error) {
 	leave, err := db.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
+	if err := db.forget(); err != nil {
+		return nil, fmt.Errorf("reading keys: %w", err)
+	}
 	db.confirmMu.Lock()
 	defer db.confirmMu.Unlock()
 	rows, err := db.handedAfter(ctx, db.confirmAt, n)

@@ -46,7 +46,7 @@ func (w *world) start() {
 	w.faults = fault.New()
 	opts := Options{
 		Dir: w.dir, Log: w.logger(), Faults: w.faults, Rand: rand.Reader, Schedule: DefaultSchedule(),
-		Local: func(domain string) bool { return strings.HasPrefix(domain, "local") },
+		Local: func(domain string) bool { return strings.HasPrefix(domain, "local") }, LogSize: 64 << 10,
 	}
 	if w.change != nil {
 		w.change(&opts)
@@ -191,6 +191,14 @@ func reports(work *Work, r Report) []Report {
 
 // ok is the report of a delivery.
 func ok() Report { return Report{Result: Result{OK: true, Code: 250, Took: 1}} }
+
+// flush makes rows of all messages.
+func (w *world) flush() {
+	w.t.Helper()
+	if err := w.db.flush(context.Background()); err != nil {
+		w.t.Fatalf("flush: %v", err)
+	}
+}
 
 // list returns the messages a filter selects.
 func (w *world) list(f Filter) []Message {

@@ -21,6 +21,9 @@ func (db *DB) Get(ctx context.Context, id int64) (m Message, err error) {
 		return m, err
 	}
 	defer leave()
+	if err := db.flush(ctx); err != nil {
+		return m, err
+	}
 	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
 		r := messageRow{ID: id}
 		err := get(tx, &r)
@@ -209,6 +212,9 @@ func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
 	}
 	at, err := s.order()
 	if err != nil {
+		return nil, err
+	}
+	if err := db.flush(ctx); err != nil {
 		return nil, err
 	}
 	type found struct {

@@ -23,6 +23,7 @@ func TestList(t *testing.T) {
 		}
 		id := added[0].ID
 		ids = append(ids, id)
+		w.flush()
 		// What Add would not set.
 		err = w.db.commit(&change{run: func(tx *tx) error {
 			r := messageRow{ID: id}

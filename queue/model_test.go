@@ -57,7 +57,11 @@ type model struct {
 	works []*Work
 	keys  map[string]bool // Ever seen.
 	given map[int64]bool  // Ids ever seen.
-	fault string          // Armed, or empty.
+
+	// handedOver are messages as they were before accounts took them. A crash can
+	// bring them back, for accounts to say so.
+	handedOver map[int64]modelMessage
+	fault      string // Armed, or empty.
 }
 
 func TestModel(t *testing.T) {
@@ -67,7 +71,7 @@ func TestModel(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d: run with -model.seed=%d", seed, seed)
-	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: map[string]bool{}, given: map[int64]bool{}}
+	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: map[string]bool{}, given: map[int64]bool{}, handedOver: map[int64]modelMessage{}}
 	m.now = modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}}
 	m.w = &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, change: func(o *Options) {
 		o.DeliveriesMax, o.DestinationMax, o.LocalMax = 1000, 1000, 1000
@@ -79,7 +83,7 @@ func TestModel(t *testing.T) {
 	ops := []func(){m.add, m.add, m.add, m.next, m.next, m.next, m.next, m.finish, m.finish, m.finish, m.finish, m.release, m.reschedule, m.reschedule, m.dropSome, m.failSome, m.confirm, m.purge}
 	for step := range *modelSteps {
 		if m.rng.IntN(25) == 0 {
-			points := Points()
+			points := append(Points(), LogPoints()...)
 			m.fault = points[m.rng.IntN(len(points))]
 			m.w.faults.ArmNth(m.fault, 1, func() error { return errors.New("fault") })
 		}
@@ -116,6 +120,16 @@ func (m *model) restarted() {
 		}
 	}
 	m.works, m.fault = nil, ""
+	for _, msg := range m.w.list(Filter{}) {
+		before, ok := m.handedOver[msg.ID]
+		if !ok {
+			continue
+		}
+		m.now.messages[msg.ID] = before
+		delete(m.now.retired, msg.ID)
+		delete(m.now.unconfirmed, Handed{"account", msg.Key})
+	}
+	clear(m.handedOver)
 }
 
 // do runs an operation of which done tells what it does to the model. If a fault
@@ -356,6 +370,9 @@ func (m *model) end(work *Work, msg Message, r *Report) {
 	m.now.messages[msg.ID] = mm
 	switch {
 	case r != nil && !r.Retry && r.Result.OK:
+		if work.Local && work.Fail == "" && mm.attempts == 1 {
+			m.handedOver[msg.ID] = modelMessage{rcpt: mm.rcpt, keep: mm.keep, content: mm.content, state: Waiting, due: true}
+		}
 		m.retire(msg.ID, Delivered)
 	case r != nil && !r.Retry:
 		m.retire(msg.ID, Failed)
@@ -478,7 +495,13 @@ func (m *model) purge() {
 // compare fails the test where queue and model differ, and looks at invariants.
 func (m *model) compare() {
 	m.t.Helper()
-	if err := m.same(); err != nil {
+	err := m.same()
+	if errors.Is(err, ErrFailed) && m.fault != "" {
+		m.w.restart()
+		m.restarted()
+		err = m.same()
+	}
+	if err != nil {
 		m.t.Error(err)
 	}
 	m.w.check()
@@ -488,6 +511,9 @@ func (m *model) compare() {
 func (m *model) same() error {
 	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}}
 	soon := time.Now().Add(failRetry / 2)
+	if err := m.w.db.flush(m.t.Context()); err != nil {
+		return err
+	}
 	err := m.w.db.commit(&change{run: func(tx *tx) error {
 		return bstore.QueryTx[messageRow](tx.Tx).ForEach(func(r messageRow) error {
 			msg := r.message()

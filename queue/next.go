@@ -109,14 +109,15 @@ func (db *DB) nextLease() (l, over *lease) {
 // all.
 func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 	b := &beginning{db: db, lease: l, now: time.Now().Round(0)}
-	err := db.db.Read(context.WithoutCancel(ctx), b.read)
-	if err != nil {
-		return nil, db.fail(fmt.Errorf("reading messages that are due: %w", err))
+	if !b.readLogged() {
+		if err := db.db.Read(context.WithoutCancel(ctx), b.read); err != nil {
+			return nil, db.fail(fmt.Errorf("reading messages that are due: %w", err))
+		}
 	}
 	db.mu.Lock()
 	b.keepFirst()
 	db.mu.Unlock()
-	if why := checkFile(db.contentPath(b.content.Name), b.content.Size); why != "" {
+	if why := b.problem(); why != "" {
 		db.log.Error("messages without their content are held", "file", b.content.Name, "err", why, "messages", len(b.rows))
 		return nil, db.finishHeld(l, why)
 	}
@@ -132,7 +133,12 @@ func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 // work makes the Work.
 func (b *beginning) work() *Work {
 	l := b.lease
-	w := &Work{Local: l.local, File: b.db.contentPath(b.content.Name), Size: b.content.Size, Fail: l.fail, lease: l}
+	w := &Work{Local: l.local, Size: b.content.Size, Fail: l.fail, lease: l}
+	if l.local && b.data != nil {
+		w.Data = b.data
+	} else {
+		w.File = b.db.contentPath(b.content.Name)
+	}
 	for i := range b.rows {
 		m := b.rows[i].message()
 		m.Prefix, m.State, m.LeaseUntil = b.prefix, Delivering, b.now.Add(leaseTime)
@@ -171,6 +177,31 @@ type beginning struct {
 	rows    []messageRow
 	content contentRow
 	prefix  []byte
+	data    []byte // Content, if it is in memory.
+}
+
+// readLogged takes the rows from memory, if they are in no other place yet.
+func (b *beginning) readLogged() bool {
+	db := b.db
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	g := db.recent[b.lease.entries[0].content]
+	if g == nil || g.filed {
+		return false
+	}
+	for _, e := range b.lease.entries {
+		b.rows = append(b.rows, g.rows[g.row(e.id)])
+	}
+	b.content, b.prefix, b.data = g.content, b.rows[0].M.Prefix, g.data
+	return true
+}
+
+// problem returns what is wrong with the content, empty if nothing is.
+func (b *beginning) problem() string {
+	if b.data != nil {
+		return ""
+	}
+	return checkFile(b.db.contentPath(b.content.Name), b.content.Size)
 }
 
 // read reads the rows.
@@ -221,6 +252,9 @@ func (db *DB) sameWork(a, b *messageRow) bool {
 
 // run writes that an attempt is made.
 func (b *beginning) run(tx *tx) error {
+	if err := tx.fileOf(b.content.ID); err != nil {
+		return err
+	}
 	for i := range b.rows {
 		r := messageRow{ID: b.rows[i].ID}
 		if err := tx.Get(&r); err != nil {

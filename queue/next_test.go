@@ -226,6 +226,7 @@ func TestSameWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.flush()
 	no := false
 	var ids []int64
 	err = w.db.commit(&change{run: func(tx *tx) error {

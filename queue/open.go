@@ -14,6 +14,7 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/database"
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/journal"
 )
 
 // Defaults and limits of a queue.
@@ -50,8 +51,13 @@ type DB struct {
 	failed chan struct{}
 	calls  sync.WaitGroup // Calls that run.
 
-	unsure  []int64 // Messages that were provisional at start. Only Open uses it.
-	settled int64   // Contents up to this id are on disk. Only the committer uses it.
+	journal     *journal.Journal
+	settleTimer *time.Timer   // Wakes settleLoop.
+	settled     chan struct{} // Closed when settleLoop has ended.
+	settleMu    sync.Mutex    // Held by the one who settles.
+
+	unsure []int64   // Messages that were provisional at start. Only Open uses it.
+	filed  []*logged // Those that have got rows by the last commit. Only the committer uses it.
 
 	randMu sync.Mutex // Guards opts.Rand.
 
@@ -65,6 +71,11 @@ type DB struct {
 	pins     int             // Backups that run: contents stay.
 	unlinks  []string        // Contents to be removed after them.
 	loose    map[string]bool // Contents that have a file and no row: not added yet, or retired.
+	ids      counters
+	logged   []*logged         // What the log has not forgotten, in its order.
+	recent   map[int64]*logged // The same, by content.
+	memory   int64             // Bytes of contents in memory.
+	settling bool              // settleTimer is set.
 
 	confirmMu sync.Mutex
 	confirmAt string // The last key Unconfirmed returned.
@@ -85,7 +96,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db := &DB{
 		opts: opts, log: opts.Log, faults: opts.Faults, syncs: make(chan struct{}, syncsMax),
 		work: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), failed: make(chan struct{}),
-		schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{},
+		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
 	}
 	var err error
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
@@ -94,18 +105,48 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	// A process that was killed may have made files and directories, without a sync.
 	err = errors.Join(atomicfile.SyncDir(opts.Dir), atomicfile.SyncDir(filepath.Dir(opts.Dir)))
 	if err == nil {
-		err = db.recover(ctx, now)
+		err = db.openAll(ctx, now)
 	}
 	if err != nil {
-		return nil, errors.Join(err, db.db.Close())
+		return nil, errors.Join(err, db.closeFiles())
 	}
-	db.timer = time.AfterFunc(time.Hour, db.signal)
+	db.timer, db.settleTimer = time.AfterFunc(time.Hour, db.signal), time.NewTimer(time.Hour)
+	db.settleTimer.Stop()
 	db.signal()
 	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
+	go db.settleLoop() //nolint:contextcheck // Likewise.
 	if err := db.dropUnsure(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// openAll opens the log, and makes the state in memory. From then on the log takes
+// records.
+func (db *DB) openAll(ctx context.Context, now time.Time) error {
+	if err := db.openLog(); err != nil {
+		return err
+	}
+	if err := db.replayLog(ctx); err != nil {
+		return err
+	}
+	if err := db.recover(ctx, now); err != nil {
+		return err
+	}
+	if err := db.journal.Start(); err != nil {
+		return err
+	}
+	_, err := db.journal.RemoveThrough(db.journal.Head())
+	return err
+}
+
+// closeFiles closes what is open.
+func (db *DB) closeFiles() error {
+	var err error
+	if db.journal != nil {
+		err = db.journal.Close()
+	}
+	return errors.Join(err, db.db.Close())
 }
 
 // complete checks options and fills in defaults.
@@ -127,6 +168,9 @@ func (o *Options) complete() error {
 			*n.value = n.zero
 		}
 	}
+	if o.InlineMax == 0 {
+		o.InlineMax = inlineMaxDefault
+	}
 	if o.KeepRetired == nil {
 		o.KeepRetired = func(string) time.Duration { return 0 }
 	}
@@ -137,7 +181,8 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// Close waits for running calls; Next returns ErrClosed.
+// Close waits for running calls; Next returns ErrClosed. It leaves nothing in the
+// log, unless that fails: then the next start reads it.
 func (db *DB) Close() error {
 	db.mu.Lock()
 	if db.closing {
@@ -149,9 +194,17 @@ func (db *DB) Close() error {
 	close(db.stop)
 	db.timer.Stop()
 	db.calls.Wait()
+	<-db.settled
+	db.settleTimer.Stop()
+	if db.Err() == nil {
+		ctx := context.Background() //nolint:forbidigo // It ends by itself.
+		if err := db.flush(ctx); err != nil {
+			db.log.Warn("messages stay in the log of the queue until the next start", "err", err)
+		}
+	}
 	close(db.work)
 	<-db.done
-	return db.db.Close()
+	return db.closeFiles()
 }
 
 // enter begins a call. The caller calls leave at its end.

@@ -1,14 +1,17 @@
 // Package queue keeps messages that wait to go out: one row for each recipient,
-// one file for the content of all recipients of a message.
+// one file for the content of all recipients of a message. Both come later than the
+// message, which is in a log first (log.go).
 //
 // It decides when something is due and for whom (schedule.go), and keeps what
 // became of each attempt. Sending is done by package delivery.
 package queue
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/mjl-/mox/internal/fault"
@@ -133,6 +136,11 @@ type Options struct {
 	// DiskFree returns the bytes free for contents. Nil: asks the system.
 	DiskFree func() (int64, error)
 
+	// LogSize is the size of a segment of the log, in bytes. Zero: 16 MiB. There are
+	// two at least. InlineMax is the largest content in bytes that goes into it, and
+	// not into a file of its own first. Zero: 1 MiB.
+	LogSize, InlineMax int64
+
 	// Observe is told what is worth counting. Nil: nobody is.
 	Observe func(Event)
 }
@@ -169,12 +177,34 @@ type NewRcpt struct {
 type Work struct {
 	Local    bool      // To be handed over.
 	Messages []Message // At least one. Attempts counts this one already.
-	File     string    // Path of the content, valid until Finish.
+	Data     []byte    // The content, if it is in memory: it must not be changed.
+	File     string    // Else its path, valid until Finish.
 	Size     int64     // Of the content.
 	Fail     string    // Not empty: make no attempt, fail for this reason.
 
 	lease *lease
 }
+
+// Reader reads a content.
+type Reader interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+}
+
+// Open opens the content, which is without Prefix.
+func (w *Work) Open() (Reader, error) {
+	if w.Data != nil {
+		return inMemory{bytes.NewReader(w.Data)}, nil
+	}
+	return os.Open(w.File)
+}
+
+// inMemory is a Reader of bytes.
+type inMemory struct{ *bytes.Reader }
+
+// Close does nothing.
+func (inMemory) Close() error { return nil }
 
 // Report is what came of Work for one of its messages.
 type Report struct {

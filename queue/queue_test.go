@@ -17,7 +17,7 @@ func TestLife(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	added := w.add("content", "mjl@example.org", "a@remote.example", "x@local.example", "b@remote.example")
-	if rcpts(added) != "a@remote.example x@local.example b@remote.example" || w.files() != 1 {
+	if w.flush(); rcpts(added) != "a@remote.example x@local.example b@remote.example" || w.files() != 1 {
 		t.Fatalf("got messages to %s, %d files", rcpts(added), w.files())
 	}
 	works := map[bool]*Work{}
@@ -168,7 +168,7 @@ func TestContent(t *testing.T) {
 		t.Errorf("room for 6 bytes: %v", err)
 	}
 	free = 1 << 40
-	large := strings.Repeat("x", syncFirst+1)
+	large := strings.Repeat("x", inlineMaxDefault+1)
 	w.add(large, "mjl@example.org", "a@remote.example")
 	if n.Content, err = w.db.NewContent(t.Context(), 7, strings.NewReader("content")); err != nil {
 		t.Fatal(err)
@@ -179,6 +179,7 @@ func TestContent(t *testing.T) {
 	if _, err := w.db.Add(t.Context(), n); err == nil {
 		t.Error("a content was added twice")
 	}
+	w.flush()
 	if err := n.Content.Discard(); err != nil || w.files() != 2 {
 		t.Errorf("discarding what was added: %v, %d files", err, w.files())
 	}
@@ -193,6 +194,7 @@ func TestContentDirs(t *testing.T) {
 	for range 2 {
 		w.add("content", "mjl@example.org", "a@remote.example")
 	}
+	w.flush()
 	for _, dir := range []string{"ff", "00"} {
 		if files, err := os.ReadDir(w.db.contentPath(dir)); err != nil || len(files) != 1 {
 			t.Errorf("directory %s: got %v, %v", dir, files, err)
@@ -585,7 +587,7 @@ func TestClosed(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	whole := Options{Dir: t.TempDir(), Log: (&world{t: t}).logger(), Rand: strings.NewReader(""), Schedule: DefaultSchedule(), Local: func(string) bool { return true }}
+	whole := Options{Dir: t.TempDir(), Log: (&world{t: t}).logger(), Rand: strings.NewReader(strings.Repeat("x", 1000)), Schedule: DefaultSchedule(), Local: func(string) bool { return true }, LogSize: 16 << 10}
 	for name, change := range map[string]func(*Options){
 		"no directory":            func(o *Options) { o.Dir = "" },
 		"no log":                  func(o *Options) { o.Log = nil },
@@ -604,6 +606,13 @@ func TestOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
+	}
+	if db, err = Open(t.Context(), whole); err != nil {
+		t.Fatal(err)
+	}
+	db.opts.Rand = strings.NewReader("")
 	if _, err := db.NewContent(t.Context(), 1, strings.NewReader("x")); !errors.Is(err, io.EOF) {
 		t.Errorf("no random bytes: got %v", err)
 	}

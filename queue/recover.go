@@ -9,12 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/mjl-/bstore"
-
-	"github.com/mjl-/mox/atomicfile"
 )
 
 // chunkMax is how many rows are changed in one transaction when nobody waits for
@@ -36,9 +33,6 @@ func (db *DB) recover(ctx context.Context, now time.Time) error {
 	}
 	broken, err := db.checkContents(rows)
 	if err != nil {
-		return err
-	}
-	if broken, err = db.settleContents(ctx, rows, broken); err != nil {
 		return err
 	}
 	for id, why := range broken {
@@ -138,7 +132,6 @@ func (r *messageRow) addResult(res Result) {
 func (db *DB) readContents(ctx context.Context) (map[string]contentRow, error) {
 	rows := map[string]contentRow{}
 	err := bstore.QueryDB[contentRow](ctx, db.db).ForEach(func(c contentRow) error {
-		db.settled = max(db.settled, c.Settled)
 		c.Prefixes = nil
 		rows[c.Name] = c
 		return nil
@@ -211,46 +204,6 @@ func checkFile(path string, size int64) string {
 	return ""
 }
 
-// settleContents looks at contents that may not have been on disk when the last
-// process ended. Those that are complete are synced; messages of the others were
-// never acknowledged, and go. It returns what else is broken.
-func (db *DB) settleContents(ctx context.Context, rows map[string]contentRow, broken map[int64]string) (map[int64]string, error) {
-	dirs := map[string]bool{}
-	last := db.settled
-	for name, row := range rows {
-		if row.ID <= db.settled {
-			continue
-		}
-		last = max(last, row.ID)
-		path := db.contentPath(name)
-		why := broken[row.ID]
-		if why == "" {
-			why = checkCRC(path, row.CRC)
-		}
-		if why == "" {
-			dirs[filepath.Dir(path)] = true
-			if err := syncFile(path); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		dropped, err := db.dropUnfinished(ctx, row, why)
-		if err != nil {
-			return nil, fmt.Errorf("removing message that was not complete: %w", err)
-		}
-		if broken[row.ID] = why; dropped {
-			delete(broken, row.ID)
-		}
-	}
-	for dir := range dirs {
-		if err := atomicfile.SyncDir(dir); err != nil {
-			return nil, err
-		}
-	}
-	db.settled = last
-	return broken, nil
-}
-
 // checkCRC returns what is wrong with the bytes of a file, empty if nothing is.
 func checkCRC(path string, crc uint32) string {
 	f, err := os.Open(path)
@@ -275,41 +228,4 @@ func syncFile(path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
-}
-
-// dropUnfinished removes the rows of a content that was being added when the
-// process ended. It does not if one of its messages was seen by anybody: then the
-// content was complete once.
-func (db *DB) dropUnfinished(ctx context.Context, c contentRow, why string) (dropped bool, err error) {
-	var rows []messageRow
-	err = bstore.QueryDB[messageRow](ctx, db.db).FilterFn(func(r messageRow) bool { return r.M.ContentID == c.ID }).ForEach(func(r messageRow) error {
-		rows = append(rows, r)
-		return nil
-	})
-	if err != nil {
-		return false, err
-	}
-	for i := range rows {
-		if rows[i].M.Attempts > 0 {
-			return false, nil
-		}
-	}
-	db.log.Warn("a message was not complete when the server stopped, and not accepted", "file", c.Name, "recipients", len(rows), "err", why)
-	var rt retiring
-	err = db.db.Write(ctx, func(b *bstore.Tx) error {
-		for i := range rows {
-			if err := b.Delete(&rows[i]); err != nil {
-				return err
-			}
-		}
-		rt = retiring{contents: map[int64]int64{c.ID: c.Messages}}
-		return db.releaseContents(&tx{Tx: b}, &rt)
-	})
-	if err != nil {
-		return false, err
-	}
-	if err := os.Remove(db.contentPath(c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		db.log.Error("removing content that was not complete", "file", c.Name, "err", err)
-	}
-	return true, nil
 }

@@ -12,7 +12,7 @@ import (
 const schemaVersion = 1
 
 // rowTypes are the types kept in index.db.
-var rowTypes = []any{messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}}
+var rowTypes = []any{messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, loggedRow{}, logRow{}}
 
 // messageRow is a message that is not retired. It has no index: what is due, and
 // what belongs together, is known in memory; lists look at all rows.
@@ -30,16 +30,12 @@ type messageRow struct {
 	Handed   []Handed
 }
 
-// contentRow is a content file. It is committed while the file is being synced,
-// and nobody is told of it before both are done. So after a crash there can be rows
-// whose file is not complete. They are among those above the highest Settled of
-// all, since nothing is known of these.
+// contentRow is a content file. It is on disk, or its bytes are in the log.
 type contentRow struct {
 	ID       int64
 	Name     string // Below content/, with its directory.
 	Size     int64
 	CRC      uint32  // CRC-32C.
-	Settled  int64   // When it was inserted, contents with ids up to this one were on disk.
 	Messages int64   // Not retired. With the last of them the file goes.
 	Prefixes []int64 // Ids of the prefixes its messages have.
 }

@@ -14,13 +14,29 @@ import (
 
 // Shift moves all times in a queue that nobody has open by d, as if since then the
 // clock of the computer had been set back by that much, or forward if d is negative.
-// It is for tests: package time can't be told another time of day.
-func Shift(ctx context.Context, dir string, d time.Duration) error {
-	db, err := database.Open(filepath.Join(dir, indexFile), "queue", schemaVersion, rowTypes...)
+// It is for tests: package time can't be told another time of day. Of the options,
+// Dir, Log, Rand and LogSize count.
+func Shift(ctx context.Context, opts Options, d time.Duration) error {
+	b, err := database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...)
 	if err != nil {
 		return err
 	}
-	err = db.Write(ctx, func(tx *bstore.Tx) error {
+	db := &DB{opts: opts, log: opts.Log, db: b}
+	if err = db.openLog(); err == nil {
+		err = db.replayLog(ctx)
+	}
+	if err == nil {
+		err = b.Write(ctx, shiftRows(d))
+	}
+	if err = errors.Join(err, db.closeFiles()); err != nil {
+		return fmt.Errorf("shifting times of the queue: %w", err)
+	}
+	return nil
+}
+
+// shiftRows moves the times of all rows.
+func shiftRows(d time.Duration) func(tx *bstore.Tx) error {
+	return func(tx *bstore.Tx) error {
 		rows, err := bstore.QueryTx[messageRow](tx).List()
 		for i := 0; i < len(rows) && err == nil; i++ {
 			rows[i].M.shift(d)
@@ -37,11 +53,7 @@ func Shift(ctx context.Context, dir string, d time.Duration) error {
 			err = tx.Update(r)
 		}
 		return err
-	})
-	if err = errors.Join(err, db.Close()); err != nil {
-		return fmt.Errorf("shifting times of the queue: %w", err)
 	}
-	return nil
 }
 
 // shift moves the times that are set.

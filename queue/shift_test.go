@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"crypto/rand"
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -17,8 +19,9 @@ func TestShift(t *testing.T) {
 	before := w.list(Filter{})[0]
 	retired, err := w.db.Get(t.Context(), before.ID-1)
 	errorless(t, err)
+	opts := w.db.opts
 	w.stop()
-	errorless(t, Shift(t.Context(), w.dir, -3*time.Hour))
+	errorless(t, Shift(t.Context(), opts, -3*time.Hour))
 	w.start()
 	after := w.list(Filter{})[0]
 	if got := after.Queued.Sub(before.Queued); got != -3*time.Hour || !after.LastAttempt.IsZero() || after.Key != before.Key {
@@ -32,7 +35,7 @@ func TestShift(t *testing.T) {
 		t.Error("a message retired three hours ago is kept for longer than one")
 	}
 	w.stop()
-	errorless(t, Shift(t.Context(), w.dir, 10*time.Hour))
+	errorless(t, Shift(t.Context(), opts, 10*time.Hour))
 	w.start()
 	if got := w.list(Filter{})[0]; got.Queued.After(time.Now()) || got.Queued.Before(before.Queued) {
 		t.Errorf("clock set back: queued %v, want now", got.Queued)
@@ -42,7 +45,7 @@ func TestShift(t *testing.T) {
 // TestShiftNothing shows that there must be a queue.
 func TestShiftNothing(t *testing.T) {
 	t.Parallel()
-	if err := Shift(t.Context(), t.TempDir()+"/absent", time.Hour); err == nil {
+	if err := Shift(t.Context(), Options{Dir: t.TempDir() + "/absent", Log: slog.New(slog.DiscardHandler), Rand: rand.Reader}, time.Hour); err == nil {
 		t.Error("got no error")
 	}
 }

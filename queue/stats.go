@@ -18,13 +18,28 @@ func (db *DB) Stats() Stats {
 		},
 		Bytes: db.bytes,
 	}
+	logged := db.oldestLogged()
 	db.mu.Unlock()
 	s.Oldest = db.oldest()
+	if s.Oldest.IsZero() || !logged.IsZero() && logged.Before(s.Oldest) {
+		s.Oldest = logged
+	}
 	return s
 }
 
-// oldest returns the Queued time of the message with the lowest id, zero if there
-// is none or it can't be known now.
+// oldestLogged returns the Queued time of the first message that has no row yet,
+// zero if there is none. db.mu is held.
+func (db *DB) oldestLogged() time.Time {
+	for _, l := range db.logged {
+		if !l.filed && l.left > 0 {
+			return l.added
+		}
+	}
+	return time.Time{}
+}
+
+// oldest returns the Queued time of the message with the lowest id among those with
+// rows, zero if there is none or it can't be known now.
 func (db *DB) oldest() time.Time {
 	ctx := context.Background() //nolint:forbidigo // It reads one row.
 	leave, err := db.enter(ctx)

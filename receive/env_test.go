@@ -190,7 +190,7 @@ func withQueue(t *testing.T) *env {
 	t.Helper()
 	faults := fault.New()
 	db, err := queue.Open(t.Context(), queue.Options{
-		Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: rand.Reader, Faults: faults,
+		LogSize: 1 << 20, Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Rand: rand.Reader, Faults: faults,
 		Schedule: queue.DefaultSchedule(), Local: func(domain string) bool { return strings.HasSuffix(domain, "example.org") },
 	})
 	if err != nil {

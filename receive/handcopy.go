@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,11 +93,21 @@ func (h *handing) batches() (list [][]*handCopy) {
 	return list
 }
 
-// deliver makes copies, and waits until they are in the databases. Linking the
-// content beats reading it into the journal at any size (BenchmarkHandOver of
-// package store).
+// content returns the content for the journal. Linking a file beats reading it into
+// the journal at any size (BenchmarkHandOver of package store).
+func (h *handing) content(ctx context.Context) (*store.Content, error) {
+	if h.Data != nil && len(h.Data) <= store.InlineMax {
+		return h.r.opts.Store.ContentBytes(h.Data), nil
+	}
+	if h.Data != nil {
+		return h.r.opts.Store.ContentFile(ctx, h.Size, bytes.NewReader(h.Data))
+	}
+	return h.r.opts.Store.ContentLink(ctx, h.File)
+}
+
+// deliver makes copies, and waits until they are in the databases.
 func (h *handing) deliver(ctx context.Context, batch []*handCopy) {
-	content, err := h.r.opts.Store.ContentLink(ctx, h.File)
+	content, err := h.content(ctx)
 	if err == nil && content.Size() != h.Size {
 		err = errors.Join(fmt.Errorf("content of queued message has %d bytes, not %d", content.Size(), h.Size), content.Discard())
 	}

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -22,7 +23,8 @@ type Handover struct {
 	CID      int64
 	MailFrom smtp.Path
 	SMTPUTF8 bool
-	File     string // Content, on disk. It is linked, not copied.
+	Data     []byte // Content, in memory. It must not change. Or
+	File     string // its path. It is linked, not copied.
 	Size     int64  // Of the content.
 	Prefix   []byte // Header fields in front of it, the same for all recipients.
 	To       []HandoverRcpt
@@ -85,15 +87,7 @@ type handing struct {
 
 // run returns an error only if it is that of all recipients.
 func (h *handing) run(ctx context.Context) error {
-	f, err := os.Open(h.File)
-	if err != nil {
-		return fmt.Errorf("opening content of queued message: %w", err)
-	}
-	h.letter, err = h.r.read(contentFile{f, h.Size})
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err := h.readContent(); err != nil {
 		return err
 	}
 	h.resolve()
@@ -106,6 +100,31 @@ func (h *handing) run(ctx context.Context) error {
 	h.failSpecials(ctx)
 	return nil
 }
+
+// readContent reads what is to be known of the content.
+func (h *handing) readContent() (err error) {
+	if h.Data != nil {
+		h.letter, err = h.r.read(contentBytes(h.Data))
+		return err
+	}
+	f, err := os.Open(h.File)
+	if err != nil {
+		return fmt.Errorf("opening content of queued message: %w", err)
+	}
+	h.letter, err = h.r.read(contentFile{f, h.Size})
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// contentBytes is a content in memory as a source.
+type contentBytes []byte
+
+func (c contentBytes) Size() int64           { return int64(len(c)) }
+func (c contentBytes) readerAt() io.ReaderAt { return bytes.NewReader(c) }
+
+func (c contentBytes) head(n int64) ([]byte, error) { return c[:min(n, c.Size()):c.Size()], nil }
 
 // contentFile is the content of a queued message as a source.
 type contentFile struct {

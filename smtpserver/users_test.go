@@ -72,7 +72,7 @@ func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users
 		e.t.Fatal(err)
 	}
 	u.queue, err = queue.Open(e.t.Context(), queue.Options{
-		Dir: filepath.Join(e.dir, "queue"), Log: log, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
+		LogSize: 1 << 20, Dir: filepath.Join(e.dir, "queue"), Log: log, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
 	})
 	if err != nil {
 		e.t.Fatal(err)

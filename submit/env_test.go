@@ -89,7 +89,7 @@ func (e *env) start() {
 		e.t.Fatal(err)
 	}
 	e.queue, err = queue.Open(e.t.Context(), queue.Options{
-		Dir: filepath.Join(e.dir, "queue"), Log: discard, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
+		LogSize: 1 << 20, Dir: filepath.Join(e.dir, "queue"), Log: discard, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
 		DiskFree: func() (int64, error) { return e.free, nil },
 	})
 	if err != nil {

@@ -41,6 +41,7 @@ func (s *System) openQueue(ctx context.Context) error {
 	}
 	if s.opts.Local != nil {
 		opts.KeepRetired = func(string) time.Duration { return keepRetired }
+		opts.LogSize = localSegment
 	}
 	if s.opts.Queue != nil {
 		s.opts.Queue(&opts)

@@ -60,9 +60,9 @@ const GraceDefault = 3 * time.Second
 // abortTime is how long sessions get to return after they were cancelled.
 const abortTime = time.Second
 
-// The journal of a server for trying things out has small segments, so that it
-// takes little room and starts quickly. They go some at a time: each time all
-// files of the data directory are synced.
+// The journals of a server for trying things out have small segments, so that they
+// take little room and start quickly. Those of deliveries go some at a time: each
+// time all files of the data directory are synced.
 const (
 	localSegment = 4 << 20
 	cleanBytes   = 64 << 20

@@ -30,6 +30,7 @@ import (
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/journal"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
 
@@ -150,6 +151,7 @@ func options(t *testing.T, path string) Options {
 			return new(net.ListenConfig).Listen(ctx, network, net.JoinHostPort(host, "0"))
 		},
 		Store: func(o *store.Options) { o.SegmentSize = 1 << 20 },
+		Queue: func(o *queue.Options) { o.LogSize = 1 << 20 },
 	}
 }
 

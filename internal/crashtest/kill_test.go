@@ -210,14 +210,14 @@ func removalPoints() []string {
 // faultPoints are all but those of removing an account, which have a test of
 // their own.
 func faultPoints() []string {
-	all := slices.Concat(journal.Points(), store.Points(), queue.Points())
+	all := slices.Concat(journal.Points(), store.Points(), queue.Points(), queue.LogPoints())
 	return slices.DeleteFunc(all, func(point string) bool { return slices.Contains(removalPoints(), point) })
 }
 
 // newFor makes what has a point: a store, or a System for those of the queue.
 func newFor(t *testing.T, point, dir string) *ledger {
 	t.Helper()
-	if slices.Contains(queue.Points(), point) {
+	if slices.Contains(slices.Concat(queue.Points(), queue.LogPoints()), point) {
 		return newSystem(t, dir)
 	}
 	return newStore(t, dir)
@@ -282,7 +282,7 @@ func TestSentAndNotRecorded(t *testing.T) {
 	l := newSystem(t, dir)
 	l.mail.patient = true
 	p := start(t, l, task{
-		Dir: dir, Round: "only", Fault: queue.FaultCommitBefore, Nth: 3, // It was added, and the attempt recorded.
+		Dir: dir, Round: "only", Fault: queue.FaultCommitBefore, Nth: 2, // The attempt was recorded.
 		System: &l.mail.server, Load: loadOne, Rcpts: []string{"one-ok@remote.example"},
 	})
 	p.wait(t)

@@ -159,8 +159,15 @@ func TestDamagedContents(t *testing.T) {
 			dir := t.TempDir()
 			l := newSystem(t, dir)
 			l.mail.sink.setDown(true)
-			p := start(t, l, task{Dir: dir, Round: "1", System: &l.mail.server, Load: loadOne, Rcpts: []string{"one-ok@remote.example"}, Fault: queue.FaultCommitBefore, Nth: 4})
-			p.wait(t) // The attempt was recorded: the message was complete.
+			p := start(t, l, task{Dir: dir, Round: "1", System: &l.mail.server, Load: loadOne, Rcpts: []string{"one-ok@remote.example"}, Fault: queue.FaultCommitBefore, Nth: 2})
+			p.wait(t)
+			again, err := l.mail.server.run(t.Context(), nil)
+			if err == nil {
+				err = errors.Join(again.stop(), again.Close())
+			}
+			if err != nil {
+				t.Fatal(err) // From then on the log has forgotten the message.
+			}
 			l.mail.sink.setDown(false)
 			paths, err := filepath.Glob(filepath.Join(dir, "queue", "content", "*", "*"))
 			if err != nil || len(paths) != 1 {

@@ -125,7 +125,7 @@ func (s server) options(log *os.File) (system.Options, error) {
 		},
 		Queue: func(o *queue.Options) {
 			o.Local = func(domain string) bool { return domain == localDomain }
-			o.DiskFree = storeOptions("", nil).DiskFree
+			o.DiskFree, o.LogSize, o.InlineMax = storeOptions("", nil).DiskFree, 256<<10, 16<<10
 			o.KeepRetired = func(string) time.Duration { return 24 * time.Hour } // They tell of attempts.
 		},
 	}, nil

@@ -13,6 +13,9 @@ import "sync"
 // Set holds what happens at fault points. A nil Set is valid and holds
 // nothing. It is safe for concurrent use.
 type Set struct {
+	parent *Set // Nil, or where the points of this Set are, with prefix in front of their names.
+	prefix string
+
 	mu    sync.Mutex
 	armed map[string]arming
 	hits  map[string]int
@@ -28,6 +31,16 @@ type arming struct {
 // New returns a Set in which nothing is armed.
 func New() *Set {
 	return &Set{armed: map[string]arming{}, hits: map[string]int{}}
+}
+
+// Prefixed returns a Set whose points are those of s with prefix in front of their
+// names: for a package that another one uses, and a third one too, so that their
+// points can be told apart. It is nil if s is. What is armed is armed in s.
+func (s *Set) Prefixed(prefix string) *Set {
+	if s == nil {
+		return nil
+	}
+	return &Set{parent: s, prefix: prefix}
 }
 
 // Arm makes every Hit of name run fn and return its error, in place of what
@@ -82,6 +95,9 @@ func (s *Set) Hits(name string) int {
 func (s *Set) Hit(name string) error {
 	if s == nil {
 		return nil
+	}
+	if s.parent != nil {
+		return s.parent.Hit(s.prefix + name)
 	}
 	all, one := s.hit(name)
 	if all != nil {

@@ -113,3 +113,25 @@ func TestHitFromWithin(t *testing.T) {
 		t.Errorf("got %d and %d hits, want 800 each", o, i)
 	}
 }
+
+// TestPrefixed hits a point of a Set with prefix: it is another point than the one
+// of the same name without.
+func TestPrefixed(t *testing.T) {
+	t.Parallel()
+	s := New()
+	errArmed := errors.New("armed")
+	s.Arm("log: point", func() error { return errArmed })
+	sub := s.Prefixed("log: ")
+	if err := sub.Hit("point"); !errors.Is(err, errArmed) {
+		t.Errorf("got %v, want what is armed", err)
+	}
+	if err := s.Hit("point"); err != nil {
+		t.Errorf("without prefix: got %v", err)
+	}
+	if s.Hits("log: point") != 1 || s.Hits("point") != 1 {
+		t.Errorf("got %d and %d hits, want one each", s.Hits("log: point"), s.Hits("point"))
+	}
+	if none := (*Set)(nil).Prefixed("log: "); none != nil || none.Hit("point") != nil {
+		t.Errorf("of nil: got %v, want nil", none)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	mrand "math/rand/v2"
 	"net/netip"
 	"os"
@@ -209,7 +210,8 @@ func (n *node) setClock(dir string, calm <-chan struct{}) {
 		return
 	}
 	d := time.Duration(n.rng.Int64N(int64(2*clockMax))) - clockMax
-	if err := queue.Shift(n.world.t.Context(), filepath.Join(dir, "data", "queue"), d); err != nil {
+	opts := queue.Options{Dir: filepath.Join(dir, "data", "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, LogSize: segmentSize}
+	if err := queue.Shift(n.world.t.Context(), opts, d); err != nil {
 		n.world.t.Errorf("setting the clock of %s: %v", n.name, err)
 		return
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/system"
 )
@@ -134,6 +135,7 @@ func (p *process) run(ctx context.Context) error {
 			return w.net.dial(ctx, p, address, local)
 		},
 		Store: func(o *store.Options) { o.SegmentSize, o.CleanBytes = segmentSize, 4*segmentSize },
+		Queue: func(o *queue.Options) { o.LogSize = segmentSize },
 	})
 	if err != nil {
 		return fmt.Errorf("starting: %w", err)
