@@ -243,7 +243,7 @@ func TestHandOverTrouble(t *testing.T) {
 func TestHandOverMemberGone(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, nil)
-	if err := e.store.Remove(t.Context(), "alice"); err != nil {
+	if err := e.remove("alice"); err != nil {
 		t.Fatal(err)
 	}
 	res := e.HandOver(t.Context(), e.handover("x@elsewhere.example", ofForeign, "list@example.org 1", "bob@example.org 2", "alice@example.org 3"))
@@ -379,10 +379,23 @@ func TestNotify(t *testing.T) {
 	if err := e.Confirm(t.Context(), []queue.Handed{{Account: "mox", Key: n.Key}}); err != nil {
 		t.Error(err)
 	}
-	if err := e.store.Remove(t.Context(), "mox"); err != nil {
+	if err := e.remove("mox"); err != nil {
 		t.Fatal(err)
 	}
 	if keys, err := e.Notify(t.Context(), n); !errors.Is(err, store.ErrNoAccount) || keys != nil {
 		t.Errorf("the postmaster is gone too: got %v, %v", keys, err)
 	}
+}
+
+// remove removes an account with its data.
+func (e *env) remove(name string) error {
+	a, err := e.store.Account(e.t.Context(), name)
+	if err != nil {
+		return err
+	}
+	id := a.ID()
+	if err := a.Close(); err != nil {
+		return err
+	}
+	return e.store.Remove(e.t.Context(), name, id)
 }
