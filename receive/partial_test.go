@@ -187,7 +187,7 @@ func TestPartialFails(t *testing.T) {
 		held   int
 	}{
 		{"the store fails", func(e *env) {
-			if err := e.store.Remove(e.t.Context(), "carol"); err != nil {
+			if err := e.remove("carol"); err != nil {
 				e.t.Error(err)
 			}
 		}, [3]int{}, 0},
