@@ -397,5 +397,5 @@ func (e *env) remove(name string) error {
 	if err := a.Close(); err != nil {
 		return err
 	}
-	return e.store.Remove(e.t.Context(), name, id)
+	return errors.Join(e.store.Remove(e.t.Context(), name, id), e.store.EraseRemoved(e.t.Context(), id))
 }
