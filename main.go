@@ -41,6 +41,7 @@ var commands = []command{
 	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},
 	{"queue dump", "id", queueDumpHelp, runQueueDump},
 	{"config test", "", configTestHelp, runConfigTest},
+	{"config printservice", "", printServiceHelp, runPrintService},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},
 	{"config describe-sendmail", "", describeSendmailHelp, runDescribeSendmail},

@@ -57,7 +57,7 @@ func (inv *invocation) serveUser(ctx context.Context, signals <-chan os.Signal) 
 		return err
 	}
 	log := slog.New(logfmt.New(inv.stderr, levels)).With("pkg", "serve")
-	if err := checkFiles(ctx, c, log); err != nil {
+	if err := checkFiles(ctx, serveFiles(c), log); err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)

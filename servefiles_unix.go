@@ -68,9 +68,9 @@ func configPath(dir, name string) string {
 
 // checkFiles looks at who may reach files of the server. What others may change is
 // refused: they could take over the server. What they may read is only told.
-func checkFiles(ctx context.Context, c *live.Config, log *slog.Logger) error {
+func checkFiles(ctx context.Context, list []serveFile, log *slog.Logger) error {
 	var errs []error
-	for _, f := range serveFiles(c) {
+	for _, f := range list {
 		info, err := os.Stat(f.path)
 		if err != nil {
 			continue // A directory that will be made, or a key that only root can see. Others are read, with better errors.

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/system"
@@ -97,7 +98,7 @@ func closeOnExec(context.Context) error {
 }
 
 // open reads the configuration, with keys.
-func (r *rootServer) open(context.Context) error {
+func (r *rootServer) open(ctx context.Context) error {
 	var err error
 	if r.config, err = live.Open(r.inv.config, live.Options{}); err != nil {
 		return err
@@ -107,6 +108,12 @@ func (r *rootServer) open(context.Context) error {
 		return err
 	}
 	r.log = slog.New(logfmt.New(r.inv.stderr, levels)).With("pkg", "serve")
+	// Any user who could have written mox.conf must not have a say in what root does.
+	// What else is wrong is corrected, or told by the process that serves.
+	trusted := []serveFile{{path: r.config.Dir()}, {path: filepath.Join(r.config.Dir(), config.StaticName)}}
+	if err := checkFiles(ctx, trusted, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
 	return system.Running(r.config.DataDir())
 }
 
