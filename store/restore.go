@@ -81,7 +81,7 @@ func (d *Dir) RestoreAccount(ctx context.Context, backupDir, name string) error 
 		return err
 	}
 	defer os.RemoveAll(temp)
-	if err := copyForRestore(backupDir, temp, name); err != nil {
+	if err := d.copyForRestore(ctx, backupDir, temp, name); err != nil {
 		return fmt.Errorf("copying account %q from backup: %w", name, err)
 	}
 	opts := Options{Dir: temp, Log: d.log, Rand: d.opts.Rand, DiskFree: d.opts.DiskFree, only: name}
@@ -124,12 +124,29 @@ func (d *Dir) takeFailed(from, accountID string) error {
 	return err
 }
 
-// copyForRestore copies the journal and one account of a backup.
-func copyForRestore(src, dst, name string) error {
-	for _, sub := range []string{"journal", filepath.Join("accounts", name)} {
-		if err := os.CopyFS(filepath.Join(dst, sub), os.DirFS(filepath.Join(src, sub))); err != nil {
-			return err
-		}
+// copyForRestore copies the journal and one account of a backup. All has to be
+// there.
+func (d *Dir) copyForRestore(ctx context.Context, src, dst, name string) error {
+	if _, err := os.Stat(filepath.Join(src, "accounts", name, indexFile)); err != nil {
+		return err
 	}
-	return nil
+	c := &copier{d: d, dst: dst, opts: CopyOptions{Link: func(_, _ string) error { return errors.ErrUnsupported }}}
+	c.complete()
+	err := os.Mkdir(filepath.Join(dst, "accounts"), 0o750)
+	if err == nil {
+		err = c.openFS()
+	}
+	if err != nil {
+		return err
+	}
+	for _, sub := range []string{"journal", filepath.Join("accounts", name)} {
+		err = errors.Join(err, c.raw(ctx, filepath.Join(src, sub), filepath.Join(dst, sub)))
+	}
+	for _, p := range c.res.Problems {
+		err = errors.Join(err, errors.New(p.Text))
+	}
+	if c.fs != nil {
+		err = errors.Join(err, c.fs.Sync(), c.fs.Close())
+	}
+	return err
 }
