@@ -19,8 +19,13 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/mjl-/mox/admin"
+	"github.com/mjl-/mox/authdb"
+	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/transcript"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
@@ -32,8 +37,10 @@ import (
 type ctlEnv struct {
 	t        testing.TB
 	dir      string // Has mox.conf; the data directory is data.
+	outside  string // Beside it, in transcripts "OUTSIDE".
 	accounts *store.Dir
 	queue    *queue.DB
+	logins   *authdb.DB
 	log      logBuffer
 	server   *ctlServer
 	pipes    *pipeListener
@@ -67,9 +74,10 @@ func (l *logBuffer) String() string {
 // ln is nil.
 func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) *ctlEnv {
 	t.Helper()
-	e := &ctlEnv{t: t, dir: t.TempDir(), pipes: newPipeListener(), told: make(chan struct{}), stopped: make(chan struct{})}
+	e := &ctlEnv{t: t, dir: t.TempDir(), outside: t.TempDir(), pipes: newPipeListener(), told: make(chan struct{}), stopped: make(chan struct{})}
 	data := filepath.Join(e.dir, "data")
-	if err := errors.Join(os.WriteFile(filepath.Join(e.dir, "mox.conf"), []byte("DataDir: data\n"), 0o600), os.Mkdir(data, 0o700)); err != nil {
+	c := e.writeConfig()
+	if err := os.Mkdir(data, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	levels := logfmt.NewLevels(slog.LevelDebug)
@@ -92,15 +100,18 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Check(config.Static{
-		DataDir: "data", LogLevel: "info", Hostname: "localhost", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Inbox"},
-	}, localDynamic(), nil)
+	if e.logins, err = authdb.Open(filepath.Join(data, "auth.db")); err != nil {
+		t.Fatal(err)
+	}
+	backups, err := backup.New(backup.Options{
+		Config: c, Accounts: e.accounts, Queue: e.queue, Logins: e.logins, DataDir: data, Log: log, Version: "v1.2.3", Registerer: prometheus.NewRegistry(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	adm, err := admin.New(admin.Options{
-		Log: log, Config: func() *config.Config { return cfg }, Accounts: e.accounts, Levels: levels, Rand: rand.Reader,
-		Queue: e.queue, Stop: e.tell, Version: "v1.2.3",
+		Log: log, Config: c.Current, Accounts: e.accounts, Levels: levels, Rand: rand.Reader,
+		Queue: e.queue, Backup: backups, Stop: e.tell, Version: "v1.2.3",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +127,23 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	return e
 }
 
+// writeConfig writes the configuration of a localserve and opens it.
+func (e *ctlEnv) writeConfig() *live.Config {
+	e.t.Helper()
+	static, err := config.FormatStatic(localStatic([]string{"127.0.0.1"}))
+	dynamic, derr := config.FormatDynamic(localDynamic())
+	err = errors.Join(err, derr,
+		os.WriteFile(filepath.Join(e.dir, config.StaticName), static, 0o600), os.WriteFile(filepath.Join(e.dir, config.DynamicName), dynamic, 0o600))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	c, err := live.Open(filepath.Join(e.dir, config.StaticName), live.Options{WithoutKeys: true})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return c
+}
+
 // tell says that the server shall stop.
 func (e *ctlEnv) tell() { e.stopOnce.Do(func() { close(e.told) }) }
 
@@ -123,7 +151,7 @@ func (e *ctlEnv) tell() { e.stopOnce.Do(func() { close(e.told) }) }
 func (e *ctlEnv) live() {
 	defer close(e.stopped)
 	<-e.told
-	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close())
+	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close(), e.logins.Close())
 	e.server.close(e.t.Context(), e.stopErr)
 }
 
@@ -300,8 +328,9 @@ func (e *ctlEnv) lines() net.Conn {
 		defer server.Close()
 		in := bufio.NewScanner(server)
 		for in.Scan() {
-			name, params, _ := strings.Cut(in.Text(), " ")
+			name, params, _ := strings.Cut(strings.ReplaceAll(in.Text(), "OUTSIDE", e.outside), " ")
 			answer, err := e.post(name, params)
+			answer = strings.ReplaceAll(answer, e.outside, "OUTSIDE")
 			if err != nil {
 				answer = err.Error() + "\n"
 			}

@@ -23,6 +23,7 @@ var ctlCalls = []ctlCall{
 	{name: "setPassword", doc: "Give an account another password.", run: plain((*admin.Admin).SetPassword)},
 	{name: "logLevels", doc: "The levels from which lines are logged.", run: plain((*admin.Admin).LogLevels)},
 	{name: "setLogLevel", doc: "Change a level until the server stops.", run: plain((*admin.Admin).SetLogLevel)},
+	{name: "backup", doc: "Make a backup, while mail flows. The result says whether it is complete.", run: stream(backupCall)},
 	{name: "queueList", doc: "Messages in the queue.", run: plain((*admin.Admin).QueueList)},
 	{name: "queueSchedule", doc: "Change when the next attempts are.", run: plain((*admin.Admin).QueueSchedule)},
 	{name: "queueFail", doc: "Give up messages and tell their senders.", run: plain((*admin.Admin).QueueFail)},

@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/mjl-/mox/admin"
 	"github.com/mjl-/mox/config"
@@ -211,15 +213,27 @@ func (inv *invocation) print(asJSON bool, v any, human func()) error {
 
 // printNote prints what a stream told. Warnings are among the errors.
 func (inv *invocation) printNote(n admin.Note) {
-	text := n.Message
-	if n.Total > 0 {
-		text = fmt.Sprintf("%s: %d of %d", text, n.Done, n.Total)
-	} else if n.Done > 0 {
-		text = fmt.Sprintf("%s: %d", text, n.Done)
-	}
 	if n.Warning {
-		inv.errorf("warning: %s", text)
+		inv.errorf("warning: %s", noteText(n))
 	} else {
-		inv.printf("%s\n", text)
+		inv.printf("%s\n", noteText(n))
 	}
+}
+
+// noteText returns what a note says. File names in it can have any characters,
+// also those that mean something to a terminal.
+func noteText(n admin.Note) string {
+	text := strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, n.Message)
+	switch {
+	case n.Total > 0:
+		return fmt.Sprintf("%s: %d of %d", text, n.Done, n.Total)
+	case n.Done > 0:
+		return fmt.Sprintf("%s: %d", text, n.Done)
+	}
+	return text
 }

@@ -35,6 +35,8 @@ var commands = []command{
 	{"stop", "[-json]", stopHelp, runStop},
 	{"setaccountpassword", "[-json] account", setAccountPasswordHelp, runSetAccountPassword},
 	{"loglevels", "[-json] [level [package]]", loglevelsHelp, runLoglevels},
+	{"backup", "[-verbose] [-json] directory", backupHelp, runBackup},
+	{"restore", "[-account name] [-config directory] [-force] [-json] backup datadir", restoreHelp, runRestore},
 	{"queue list", "[filter flags] [-sort by] [-asc] [-json]", queueListHelp, runQueueList},
 	{"queue schedule", "[filter flags] [-now] [-json] duration", queueScheduleHelp, runQueueSchedule},
 	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},

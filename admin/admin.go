@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
@@ -32,6 +33,9 @@ type Options struct {
 	// Queue is that of outgoing mail. Nil: the server has none, and refuses what is
 	// about it.
 	Queue *queue.DB
+
+	// Backup makes backups. Nil: the server makes none.
+	Backup *backup.Backup
 
 	// Stop makes the server stop in order. It returns at once and may be called
 	// several times.
@@ -82,6 +86,9 @@ type Status struct {
 	Accounts int       `json:"accounts"` // That are configured.
 	Queued   int64     `json:"queued"`   // Messages waiting, held or being delivered.
 	Problem  string    `json:"problem,omitempty"`
+
+	// Backup is how the last backup ended. Nil: there was none.
+	Backup *backup.Last `json:"backup,omitempty"`
 }
 
 // Status tells how the server is. Problem is why it can take no mail, if so.
@@ -89,6 +96,7 @@ func (a *Admin) Status(context.Context, Nothing) (Status, error) {
 	s := Status{
 		Version: a.opts.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
 		PID: os.Getpid(), Started: a.started.UTC().Round(0), Accounts: len(a.opts.Config().Accounts()),
+		Backup: a.lastBackup(),
 	}
 	if err := a.opts.Accounts.Err(); err != nil {
 		s.Problem = err.Error()

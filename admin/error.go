@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
@@ -46,6 +47,9 @@ var codes = []struct {
 }{
 	{auth.ErrPassword, User},
 	{queue.ErrFilter, User},
+	{backup.ErrDestination, User},
+	{backup.ErrRunning, Unavailable},
+	{backup.ErrRoom, Unavailable},
 	{store.ErrNoAccount, NotFound},
 	{queue.ErrNoMessage, NotFound},
 	{store.ErrClosed, Unavailable},

@@ -156,7 +156,7 @@ func (r *restore) check(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.verify(ctx); err != nil {
+	if err := r.verify(ctx, func(string) bool { return true }); err != nil {
 		return err
 	}
 	return atomicfile.MkdirAll(r.opts.DataDir, dirPerm)
@@ -220,9 +220,9 @@ func (r *restore) checkOutside(dir string) error {
 	return nil
 }
 
-// verify compares the backup with its manifest. What is wrong is an error, or with
-// Force a problem.
-func (r *restore) verify(ctx context.Context) error {
+// verify compares those files of the backup with its manifest that are used. What
+// is wrong is an error, or with Force a problem.
+func (r *restore) verify(ctx context.Context, used func(path string) bool) error {
 	r.note("verifying %s", r.opts.Backup)
 	if _, err := os.Stat(filepath.Join(r.opts.Backup, DataDir, "accounts")); err != nil {
 		return fmt.Errorf("%w: %s is no backup: %w", ErrRestore, r.opts.Backup, err)
@@ -236,7 +236,7 @@ func (r *restore) verify(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrRestore, err)
 	default:
-		err = r.compare(ctx, m)
+		err = r.compare(ctx, m, used)
 		if err := errors.Join(err, m.Close()); err != nil {
 			return err
 		}
@@ -247,8 +247,8 @@ func (r *restore) verify(ctx context.Context) error {
 	return nil
 }
 
-// compare reads all files that a manifest names.
-func (r *restore) compare(ctx context.Context, m *ManifestFile) error {
+// compare reads the files that a manifest names.
+func (r *restore) compare(ctx context.Context, m *ManifestFile, used func(path string) bool) error {
 	r.res.Version, r.res.Made = m.Header().Version, m.Header().Started
 	buf := make([]byte, 128<<10)
 	var files int64
@@ -264,6 +264,9 @@ func (r *restore) compare(ctx context.Context, m *ManifestFile) error {
 		}
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if !used(f.Path) {
+			continue
 		}
 		size, crc, err := checksum(filepath.Join(r.opts.Backup, filepath.FromSlash(f.Path)), buf)
 		switch {

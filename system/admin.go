@@ -10,7 +10,7 @@ import (
 // one wants it to stop: it must end the context of Serve, and return at once.
 func (s *System) Admin(stop func()) (*admin.Admin, error) {
 	return admin.New(admin.Options{
-		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Levels: s.opts.Levels, Rand: s.opts.Rand,
+		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
 		Stop: stop, Version: s.opts.Version,
 	})
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/authdb"
+	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/config/live"
@@ -147,6 +148,7 @@ type System struct {
 	logins   *authdb.DB
 	accounts *store.Dir
 	queue    *queue.DB
+	backup   *backup.Backup
 	auth     *auth.Authenticator
 	receiver *receive.Receiver
 	submit   *submit.Submitter
@@ -189,7 +191,7 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	}
 	s := &System{opts: opts, registry: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
+		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeBackup, s.makeAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -245,8 +247,10 @@ func (s *System) openDir(context.Context) error {
 		return fmt.Errorf("making data directory: %w", err)
 	}
 	var err error
-	s.lock, err = LockDataDir(s.dir())
-	return err
+	if s.lock, err = LockDataDir(s.dir()); err != nil {
+		return err
+	}
+	return backup.CheckRestored(s.dir())
 }
 
 // bind makes the listeners. From then on connections wait to be accepted.
