@@ -28,6 +28,7 @@ var ctlCalls = []ctlCall{
 	{name: "queueSchedule", doc: "Change when the next attempts are.", run: plain((*admin.Admin).QueueSchedule)},
 	{name: "queueFail", doc: "Give up messages and tell their senders.", run: plain((*admin.Admin).QueueFail)},
 	{name: "queueDrop", doc: "Remove messages and tell nobody.", run: plain((*admin.Admin).QueueDrop)},
+	{name: "verify", doc: "Look for anything that is wrong with the data, while mail flows. Notes have the problems.", run: stream(verifyCall)},
 	{name: "queueDump", doc: "A message as it will be sent.", run: raw((*admin.Admin).QueueDump)},
 }
 

@@ -42,6 +42,7 @@ var commands = []command{
 	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},
 	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},
 	{"queue dump", "id", queueDumpHelp, runQueueDump},
+	{"verifydata", "[-fix] [-sizesonly] [-temp directory] [-json] [directory]", verifyDataHelp, runVerifyData},
 	{"config test", "", configTestHelp, runConfigTest},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},

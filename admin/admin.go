@@ -55,6 +55,9 @@ type Admin struct {
 	// passwords is held while one is set: all secrets of an account have one salt,
 	// and computing takes memory.
 	passwords sync.Mutex
+
+	// verifying is held while data is verified: one at a time is slow enough.
+	verifying sync.Mutex
 }
 
 // New returns an Admin. Status says that the server was started now.
@@ -74,6 +77,9 @@ type Note struct {
 	Warning bool   `json:"warning,omitempty"`
 	Done    int64  `json:"done,omitempty"`  // Of Total, in what Message says.
 	Total   int64  `json:"total,omitempty"` // 0 if unknown.
+
+	// Problem is what Verify has found, if the note is about that. Message has it too.
+	Problem *backup.Problem `json:"problem,omitempty"`
 }
 
 // Status is how a server is.

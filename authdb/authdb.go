@@ -27,6 +27,9 @@ const (
 	schemaVersion = 1
 )
 
+// rowTypes are the types kept in the file.
+var rowTypes = []any{LoginAttempt{}, attemptCount{}, TLSPublicKey{}, WebSession{}, RemovedAccount{}}
+
 // TLSPublicKey lets a TLS client certificate with a key log in.
 type TLSPublicKey struct {
 	Fingerprint  string // SHA-256 of the SubjectPublicKeyInfo, in raw base64url.
@@ -64,11 +67,22 @@ type DB struct{ file *bstore.DB }
 // Open opens the file at path, and creates it if absent. It fails for a file
 // written by a newer version or by something else.
 func Open(path string) (*DB, error) {
-	file, err := database.Open(path, kind, schemaVersion, LoginAttempt{}, attemptCount{}, TLSPublicKey{}, WebSession{}, RemovedAccount{})
+	file, err := database.Open(path, kind, schemaVersion, rowTypes...)
 	if err != nil {
 		return nil, fmt.Errorf("opening database of logins: %w", err)
 	}
 	return &DB{file}, nil
+}
+
+// OpenCopy opens a copy of the file at path, made in the directory dir. It is for
+// looking at a file that must not change, and that nobody writes to. The caller
+// calls remove when it is done, which closes the copy.
+func OpenCopy(ctx context.Context, path, dir string) (db *DB, remove func() error, err error) {
+	file, remove, err := database.OpenCopy(ctx, path, dir, kind, schemaVersion, rowTypes...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening database of logins: %w", err)
+	}
+	return &DB{file}, remove, nil
 }
 
 // Close waits for running calls. The DB may not be used after it.
@@ -116,6 +130,19 @@ func (db *DB) IsRemoved(ctx context.Context, accountID string) (bool, error) {
 	return true, nil
 }
 
+// Removed returns the ids of all accounts that were removed on purpose.
+func (db *DB) Removed(ctx context.Context) (ids map[string]bool, err error) {
+	ids = map[string]bool{}
+	err = bstore.QueryDB[RemovedAccount](ctx, db.file).ForEach(func(r RemovedAccount) error {
+		ids[r.AccountID] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing removed accounts: %w", err)
+	}
+	return ids, nil
+}
+
 // PendingRemovals returns the accounts whose data may still be there.
 func (db *DB) PendingRemovals(ctx context.Context) ([]RemovedAccount, error) {
 	q := bstore.QueryDB[RemovedAccount](ctx, db.file)
@@ -141,6 +168,50 @@ func (db *DB) FinishRemoval(ctx context.Context, accountID string) error {
 		return fmt.Errorf("finishing removal of account: %w", err)
 	}
 	return nil
+}
+
+// Recount counts the failed login attempts of accounts again, and returns those of
+// which the count was wrong.
+func (db *DB) Recount(ctx context.Context) (changed []string, err error) {
+	err = db.file.Write(ctx, func(tx *bstore.Tx) error {
+		changed = nil
+		failed := map[string]int64{}
+		for a, err := range bstore.QueryTx[LoginAttempt](tx).All() {
+			if err != nil {
+				return err
+			}
+			if !a.Result.ok() {
+				failed[a.Account]++
+			}
+		}
+		counts, err := bstore.QueryTx[attemptCount](tx).List()
+		if err != nil {
+			return err
+		}
+		for _, c := range counts {
+			n := failed[c.Account]
+			delete(failed, c.Account)
+			if n == c.Failed {
+				continue
+			}
+			changed = append(changed, c.Account)
+			c.Failed = n
+			if err := tx.Update(&c); err != nil {
+				return err
+			}
+		}
+		for account, n := range failed {
+			changed = append(changed, account)
+			if err := tx.Insert(&attemptCount{Account: account, Failed: n}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting login attempts: %w", err)
+	}
+	return changed, nil
 }
 
 // Check returns what is wrong with the rows. Pages of the file are checked by
@@ -174,6 +245,22 @@ func (db *DB) Check(ctx context.Context) (problems []error, err error) {
 			}
 			if made := k; made.fill() != nil || made.Fingerprint != k.Fingerprint || made.Type != k.Type {
 				problems = append(problems, fmt.Errorf("TLS public key %s: does not belong to its certificate", k.Fingerprint))
+			}
+		}
+		for w, err := range bstore.QueryTx[WebSession](tx).All() {
+			if err != nil {
+				return err
+			}
+			if w.TokenHash == "" || w.Expires.Before(w.Created) {
+				problems = append(problems, fmt.Errorf("web session of account %q is not whole", w.Account))
+			}
+		}
+		for r, err := range bstore.QueryTx[RemovedAccount](tx).All() {
+			if err != nil {
+				return err
+			}
+			if r.AccountID == "" || r.Name == "" {
+				problems = append(problems, fmt.Errorf("removed account %q with id %q is not whole", r.Name, r.AccountID))
 			}
 		}
 		return nil

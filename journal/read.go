@@ -129,6 +129,20 @@ func (r *reader) segmentFile(name string, f file) error {
 	return err
 }
 
+// IsName says whether a file in the directory of a journal can be one of its own.
+func IsName(name string) bool {
+	base := strings.TrimSuffix(name, tempSuffix)
+	if _, ok := parseSegmentName(base); ok || name == filesDir {
+		return true
+	}
+	base, ok := strings.CutSuffix(name, spareSuffix)
+	if !ok {
+		return false
+	}
+	_, ok = parseID(base)
+	return ok
+}
+
 // hasAheadSegment tells whether a complete segment without a beginning was seen.
 func (l *log) hasAheadSegment() bool {
 	return slices.ContainsFunc(l.ahead, func(name string) bool { return strings.HasSuffix(name, segmentSuffix) })

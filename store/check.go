@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/mjl-/mox/database"
 )
 
 // Problem is something that Check or Verify found.
@@ -69,6 +71,11 @@ func (d *Dir) Check(ctx context.Context, content bool) ([]Problem, error) {
 // cantRead is the problem of an account that can't be opened, or not be read to
 // its end.
 func cantRead(name string, err error) Problem {
+	if errors.Is(err, database.ErrNewer) {
+		return Problem{
+			Account: name, File: accountFile(name), Kind: "newer", Text: err.Error(), Effect: "this version can't read it", Mend: "use the version that wrote it, or a later one",
+		}
+	}
 	return Problem{
 		Account: name, File: accountFile(name), Kind: "cantread", Text: fmt.Sprintf("can't be read: %v", err), Effect: "nobody can read or get its mail, or not all of it",
 		Mend: "restore the account from a backup",
@@ -80,13 +87,14 @@ func accountFile(name string) string { return "accounts/" + name + "/" + indexFi
 
 // checker looks for problems of one account.
 type checker struct {
-	a       *Account // Whose rows are looked at: as it is, or in a copy.
-	live    *Account // Of which it is known what waits: a, or that of which a is a copy.
-	tx      *Tx
-	content bool
-	files   *filePool // Nil: files are looked at in between.
-	left    sync.WaitGroup // Files given to the pool.
-	checked func(bytes int64)
+	a        *Account // Whose rows are looked at: as it is, or in a copy.
+	live     *Account // Of which it is known what waits: a, or that of which a is a copy.
+	tx       *Tx
+	content  bool
+	files    *filePool      // Nil: files are looked at in between.
+	left     sync.WaitGroup // Files given to the pool.
+	checked  func(bytes int64)
+	handover func(account, key string)
 
 	boxes    map[int64]*boxCheck
 	draining map[int64]bool // Deleted mailboxes, true while messages are left.
@@ -143,7 +151,7 @@ func (a *Account) check(ctx context.Context, content bool, failed []waiting) ([]
 func newChecker(a *Account, report func(Problem)) *checker {
 	return &checker{
 		a: a, live: a, report: report, boxes: map[int64]*boxCheck{}, draining: map[int64]bool{},
-		erase: idSet{}, emails: idSet{}, reserved: map[int64]bool{}, checked: func(int64) {},
+		erase: idSet{}, emails: idSet{}, reserved: map[int64]bool{}, checked: func(int64) {}, handover: func(string, string) {},
 	}
 }
 

@@ -42,7 +42,7 @@ func (c *cursor[T]) next() error {
 // that refer to them. All are read at once, in the order of the Emails' ids, so
 // that nothing need be kept of each: an account can have millions.
 func (c *checker) contents(ctx context.Context) error {
-	m, err := newMerge(c.tx.b)
+	m, err := newMerge(c.tx.b, math.MinInt64)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (c *checker) contents(ctx context.Context) error {
 	defer c.files.wait(c)
 	var size, messages int64
 	for {
-		id := min(m.emails.at, m.structures.at, m.erases.at, m.messages.at)
+		id := m.next()
 		if err := ctx.Err(); id == cursorEnd || err != nil {
 			if err == nil {
 				c.totals(size, messages)
@@ -88,18 +88,24 @@ type merge struct {
 	messages   *cursor[Message]
 }
 
-func newMerge(tx *bstore.Tx) (*merge, error) {
+// newMerge begins with an id.
+func newMerge(tx *bstore.Tx, from int64) (*merge, error) {
 	m := &merge{}
 	var errs [4]error
-	m.emails, errs[0] = newCursor(bstore.QueryTx[Email](tx).SortAsc("ID"), func(e *Email) int64 { return e.ID })
-	m.structures, errs[1] = newCursor(bstore.QueryTx[Structure](tx).SortAsc("EmailID"), func(s *Structure) int64 { return s.EmailID })
-	m.erases, errs[2] = newCursor(bstore.QueryTx[Erase](tx).SortAsc("EmailID"), func(e *Erase) int64 { return e.EmailID })
-	m.messages, errs[3] = newCursor(bstore.QueryTx[Message](tx).FilterGreaterEqual("EmailID", int64(math.MinInt64)).SortAsc("EmailID"), func(m *Message) int64 { return m.EmailID })
+	m.emails, errs[0] = newCursor(bstore.QueryTx[Email](tx).FilterGreaterEqual("ID", from).SortAsc("ID"), func(e *Email) int64 { return e.ID })
+	m.structures, errs[1] = newCursor(bstore.QueryTx[Structure](tx).FilterGreaterEqual("EmailID", from).SortAsc("EmailID"), func(s *Structure) int64 { return s.EmailID })
+	m.erases, errs[2] = newCursor(bstore.QueryTx[Erase](tx).FilterGreaterEqual("EmailID", from).SortAsc("EmailID"), func(e *Erase) int64 { return e.EmailID })
+	m.messages, errs[3] = newCursor(bstore.QueryTx[Message](tx).FilterGreaterEqual("EmailID", from).SortAsc("EmailID"), func(m *Message) int64 { return m.EmailID })
 	if err := errors.Join(errs[:]...); err != nil {
 		m.close()
 		return nil, fmt.Errorf("reading emails: %w", err)
 	}
 	return m, nil
+}
+
+// next returns the id that comes next, cursorEnd after the last.
+func (m *merge) next() int64 {
+	return min(m.emails.at, m.structures.at, m.erases.at, m.messages.at)
 }
 
 func (m *merge) close() {

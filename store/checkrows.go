@@ -158,14 +158,19 @@ func (c *checker) tombs(ctx context.Context) error {
 func (c *checker) others(ctx context.Context) error {
 	for _, read := range []func(context.Context) error{
 		readRows(c, "subscriptions", func(s *Subscription) string { return wrongIf(s.Name == "", "no name") }),
-		readRows(c, "keys of hand-overs", func(h *Handover) string { return wrongIf(h.Key == "", "no key") }),
+		readRows(c, "keys of hand-overs", func(h *Handover) string {
+			c.handover(c.a.name, h.Key)
+			return wrongIf(h.Key == "", "no key")
+		}),
 		readRows(c, "credentials", func(r *Credential) string { return wrongIf(r.Kind == "", "no kind") }),
 		readRows(c, "reputations", func(r *Reputation) string { return wrongIf(r.Junk < 0 || r.NotJunk < 0, "negative counts") }),
 		readRows(c, "trainings of the junk filter", func(t *Training) string {
 			return wrongIf(t.ModSeq > c.tx.row.ModSeq, "modseq beyond that of the account")
 		}),
 		readRows(c, "addresses sent to", func(s *SentTo) string { return wrongIf(len(s.Address) > sentAddressMax, "address too long") }),
-		readRows(c, "counts of sent messages", func(h *SentHour) string { return wrongIf(h.Messages < 0 || h.FirstTime > h.Messages, "impossible counts") }),
+		readRows(c, "counts of sent messages", func(h *SentHour) string {
+			return wrongIf(h.Messages < 0 || h.FirstTime > h.Messages, "impossible counts")
+		}),
 	} {
 		if err := read(ctx); err != nil {
 			return err

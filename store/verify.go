@@ -25,6 +25,11 @@ type VerifyOptions struct {
 	// derived from them. Otherwise only their size is looked at.
 	Content bool
 
+	// Whole is whether all files of messages must be as they are to be. Otherwise
+	// those that the next start writes again from the journal need not: a crash can
+	// leave them torn.
+	Whole bool
+
 	// Temp is a directory for copies of databases. "": that of the system.
 	Temp string
 
@@ -34,6 +39,10 @@ type VerifyOptions struct {
 
 	// Checked is called after each message file, by several goroutines. Nil: nothing.
 	Checked func(bytes int64)
+
+	// Handover is called for each key that an account keeps for the queue, by several
+	// goroutines. Nil: nothing.
+	Handover func(account, key string)
 }
 
 // complete fills in defaults.
@@ -44,6 +53,9 @@ func (o *VerifyOptions) complete() {
 	o.Workers = max(1, o.Workers)
 	if o.Checked == nil {
 		o.Checked = func(int64) {}
+	}
+	if o.Handover == nil {
+		o.Handover = func(string, string) {}
 	}
 	var mu sync.Mutex
 	report := o.Report
@@ -135,6 +147,12 @@ func (v *verifier) journal(ctx context.Context) error {
 		return nil
 	})
 	reportJournal(v.report, v.problem)
+	for _, name := range v.report.Strays {
+		v.opts.Report(Problem{
+			File: "journal/files/" + name, Kind: "strays", Text: fmt.Sprintf("no record of the journal names file %s", name), Effect: effectSpace,
+			Mend: "start the server, which removes it", Warning: true,
+		})
+	}
 	return err
 }
 
@@ -149,9 +167,6 @@ func reportJournal(r journal.Report, problem func(file, effect, mend, format str
 	}
 	if r.Beyond > 0 {
 		problem("journal", effectAccepted, mendRecord, "journal: %d records are after the damaged place", r.Beyond)
-	}
-	for _, name := range r.Strays {
-		problem("journal/files/"+name, effectSpace, "start the server, which removes it", "no record of the journal names file %s", name)
 	}
 }
 
@@ -228,12 +243,14 @@ func (v *verifier) account(ctx context.Context, name string, pool *filePool) (er
 	}
 	waiting := v.take(a)
 	c.identity(&row, v.sameID(a))
-	c.content, c.checked, c.files = v.opts.Content, v.opts.Checked, pool
+	c.content, c.checked, c.handover, c.files = v.opts.Content, v.opts.Checked, v.opts.Handover, pool
 	c.journalID, c.waiting, c.again = v.report.ID, waiting, map[int64]contentSum{}
 	a.raiseID(row.LastID)
 	for _, w := range c.waiting {
 		a.raiseID(max(w.emailID, w.messageID)) // The next start does so.
-		c.again[w.emailID] = contentSum{w.fileSize, w.crc}
+		if !v.opts.Whole {
+			c.again[w.emailID] = contentSum{w.fileSize, w.crc}
+		}
 	}
 	return c.run(ctx)
 }

@@ -160,8 +160,7 @@ func (v *verifier) liveAccount(ctx context.Context, name string, pool *filePool)
 	a.raiseID(live.lastID.Load())
 	c := newChecker(a, v.opts.Report)
 	c.identity(&row, v.sameID(a))
-	c.live, c.content, c.checked, c.files = live, v.opts.Content, v.opts.Checked, pool
+	c.live, c.content, c.checked, c.handover, c.files = live, v.opts.Content, v.opts.Checked, v.opts.Handover, pool
 	c.journalID, c.waiting = v.d.journal.ID(), append(waiting, v.take(a)...)
 	return c.run(ctx)
 }
-

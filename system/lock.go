@@ -39,7 +39,7 @@ func LockDataDir(dir string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking data directory: %w", err)
 	}
-	err = tryLock(f)
+	err = tryLock(f, true)
 	if errors.Is(err, errLocked) {
 		return nil, errors.Join(&RunningError{readPID(path)}, f.Close())
 	}
@@ -62,19 +62,40 @@ func Running(dir string) error {
 	} else if err != nil {
 		return fmt.Errorf("looking at the lock of the data directory: %w", err)
 	}
-	if err := tryLock(f); errors.Is(err, errLocked) {
+	if err := tryLock(f, true); errors.Is(err, errLocked) {
 		return errors.Join(&RunningError{readPID(path)}, f.Close())
 	} else if err != nil {
 		return errors.Join(fmt.Errorf("looking at the lock of the data directory: %w", err), f.Close())
 	}
-	return errors.Join(unlock(f), f.Close())
+	return errors.Join(unlockFile(f), f.Close())
+}
+
+// ShareDataDir locks a data directory for reading: no server starts meanwhile, and
+// others can read too. If a process has the directory, the error is a
+// *RunningError. Nothing is written, so that the directory may be on a medium that
+// can't be; one without a lock file never had a server, and stays unlocked.
+func ShareDataDir(dir string) (unlock func() error, err error) {
+	path := filepath.Join(dir, LockName)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return func() error { return nil }, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("locking data directory: %w", err)
+	}
+	err = tryLock(f, false)
+	if errors.Is(err, errLocked) {
+		return nil, errors.Join(&RunningError{readPID(path)}, f.Close())
+	} else if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking data directory: %w", err), f.Close())
+	}
+	return func() error { return errors.Join(unlockFile(f), f.Close()) }, nil
 }
 
 // Unlock lets others have the directory. The file stays: to remove it would
 // leave a process with a lock on no name.
 func (l *Lock) Unlock() error {
 	err := l.file.Truncate(0)
-	return errors.Join(err, unlock(l.file), l.file.Close())
+	return errors.Join(err, unlockFile(l.file), l.file.Close())
 }
 
 func writePID(f *os.File) error {

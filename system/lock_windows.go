@@ -11,19 +11,24 @@ import (
 // locked, and the process id is to be read.
 const lockOffset = 1 << 20
 
-// tryLock locks a file until it is closed, also by the end of the process.
-func tryLock(f *os.File) error {
+// tryLock locks a file until it is closed, also by the end of the process: for
+// this process alone, or shared with others that do so.
+func tryLock(f *os.File, alone bool) error {
 	at := windows.Overlapped{Offset: lockOffset}
-	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)
+	how := uint32(windows.LOCKFILE_FAIL_IMMEDIATELY)
+	if alone {
+		how |= windows.LOCKFILE_EXCLUSIVE_LOCK
+	}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, &at)
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
 		return errLocked
 	}
 	return err
 }
 
-// unlock gives a lock back. Windows does so when the file is closed, some time
+// unlockFile gives a lock back. Windows does so when the file is closed, some time
 // later.
-func unlock(f *os.File) error {
+func unlockFile(f *os.File) error {
 	at := windows.Overlapped{Offset: lockOffset}
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, &at)
 }
