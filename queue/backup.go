@@ -52,7 +52,7 @@ func (db *DB) copyTo(ctx context.Context, dst string) (res CopyResult, err error
 	if err := atomicfile.MkdirAll(filepath.Join(dst, contentDir), dirPerm); err != nil {
 		return res, err
 	}
-	if err := db.flush(ctx); err != nil {
+	if err := db.flush(); err != nil {
 		return res, err
 	}
 	index := filepath.Join(dst, indexFile)
@@ -60,7 +60,7 @@ func (db *DB) copyTo(ctx context.Context, dst string) (res CopyResult, err error
 		return res, err
 	}
 	// The copy can have rows whose contents are not synced, since the log has them.
-	if err := db.flush(ctx); err != nil {
+	if err := db.flush(); err != nil {
 		return res, err
 	}
 	if err := forgetLog(ctx, index); err != nil {

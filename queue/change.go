@@ -90,7 +90,7 @@ func (db *DB) edit(ctx context.Context, f Filter, look func(m *Message), fn edit
 	if match.State == Retired {
 		return nil, fmt.Errorf("%w: retired messages do not change", ErrFilter)
 	}
-	if err := db.flush(ctx); err != nil {
+	if err := db.flush(); err != nil {
 		return nil, err
 	}
 	var ids []int64

@@ -85,7 +85,7 @@ var crashOps = []crashOp{
 			w.add("content", "mjl@example.org", "b@remote.example", "x@local.example")
 			return nil
 		},
-		run:    func(w *world, _ *Work) error { return w.db.flush(w.t.Context()) },
+		run:    func(w *world, _ *Work) error { return w.db.flush() },
 		before: "a waiting 0, b waiting 0, x waiting 0", after: "a waiting 0, b waiting 0, x waiting 0",
 	},
 	{
@@ -112,7 +112,7 @@ var crashOps = []crashOp{
 			w.finish(work, r)
 			return nil
 		},
-		run:    func(w *world, _ *Work) error { return w.db.flush(w.t.Context()) },
+		run:    func(w *world, _ *Work) error { return w.db.flush() },
 		before: "a waiting 1, x waiting 0", after: "a waiting 1",
 	},
 	{
@@ -332,7 +332,7 @@ func TestGroup(t *testing.T) {
 	reached, release := w.hold(FaultCommitBefore)
 	first := make(chan error)
 	w.add("content", "mjl@example.org", "a@remote.example")
-	go func() { first <- w.db.flush(t.Context()) }()
+	go func() { first <- w.db.flush() }()
 	reached()
 	errBad := errors.New("bad")
 	runs := make([]int, 5)

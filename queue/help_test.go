@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -104,9 +105,15 @@ func (w *world) check() {
 func (w *world) crashed() *world {
 	w.t.Helper()
 	c := &world{t: w.t, dir: filepath.Join(w.t.TempDir(), "queue"), change: w.change, log: w.log}
-	if err := os.CopyFS(c.dir, os.DirFS(w.dir)); err != nil {
-		w.t.Fatal(err)
+	err := os.CopyFS(c.dir, os.DirFS(w.dir))
+	for range 20 {
+		if !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		errorless(w.t, os.RemoveAll(c.dir)) // A file went meanwhile, as when a segment is made ready.
+		err = os.CopyFS(c.dir, os.DirFS(w.dir))
 	}
+	errorless(w.t, err)
 	w.t.Cleanup(func() {
 		if c.db != nil {
 			c.check()
@@ -195,7 +202,7 @@ func ok() Report { return Report{Result: Result{OK: true, Code: 250, Took: 1}} }
 // flush makes rows of all messages.
 func (w *world) flush() {
 	w.t.Helper()
-	if err := w.db.flush(context.Background()); err != nil {
+	if err := w.db.flush(); err != nil {
 		w.t.Fatalf("flush: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ func (db *DB) Get(ctx context.Context, id int64) (m Message, err error) {
 		return m, err
 	}
 	defer leave()
-	if err := db.flush(ctx); err != nil {
+	if err := db.flush(); err != nil {
 		return m, err
 	}
 	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
@@ -214,7 +214,7 @@ func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.flush(ctx); err != nil {
+	if err := db.flush(); err != nil {
 		return nil, err
 	}
 	type found struct {

@@ -511,7 +511,7 @@ func (m *model) compare() {
 func (m *model) same() error {
 	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}}
 	soon := time.Now().Add(failRetry / 2)
-	if err := m.w.db.flush(m.t.Context()); err != nil {
+	if err := m.w.db.flush(); err != nil {
 		return err
 	}
 	err := m.w.db.commit(&change{run: func(tx *tx) error {

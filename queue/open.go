@@ -114,7 +114,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db.settleTimer.Stop()
 	db.signal()
 	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
-	go db.settleLoop() //nolint:contextcheck // Likewise.
+	go db.settleLoop()
 	if err := db.dropUnsure(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -197,8 +197,7 @@ func (db *DB) Close() error {
 	<-db.settled
 	db.settleTimer.Stop()
 	if db.Err() == nil {
-		ctx := context.Background() //nolint:forbidigo // It ends by itself.
-		if err := db.flush(ctx); err != nil {
+		if err := db.flush(); err != nil {
 			db.log.Warn("messages stay in the log of the queue until the next start", "err", err)
 		}
 	}

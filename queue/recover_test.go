@@ -48,7 +48,7 @@ func TestTorn(t *testing.T) {
 			added := w.add("content", "mjl@example.org", "b@remote.example", "c@remote.example")
 			reached, release := w.hold(FaultFileSynced)
 			done := make(chan error)
-			go func() { done <- w.db.flush(t.Context()) }()
+			go func() { done <- w.db.flush() }()
 			reached()
 			crashed := w.crashed()
 			release()

@@ -26,6 +26,8 @@ type replay struct {
 	known bool // There is a row.
 	filed map[int64]bool
 
+	foreign bool // The rows are of another log, and have used the same ids.
+
 	head  int64 // The last record.
 	batch []*logged
 	rows  int
@@ -47,7 +49,7 @@ func (db *DB) replayLog(ctx context.Context) error {
 		if r.row.Journal != "" {
 			db.log.Error("the log of the queue is not the one it had: messages may be missing that were taken at the end", "had", r.row.Journal, "has", id)
 		}
-		r.row.Seq, r.filed = 0, map[int64]bool{}
+		r.row.Seq, r.filed, r.foreign = 0, map[int64]bool{}, true
 	}
 	r.head = r.row.Seq
 	db.journal.Floor(uint64(r.row.Seq))
@@ -114,9 +116,12 @@ func (r *replay) entry(e *journal.Entry) error {
 		return fmt.Errorf("record %d of type %d: %w", e.Seq, e.Type, errors.Join(err, errRecord))
 	}
 	l := &logged{content: h.Content, prefixes: h.Prefixes, rows: h.Rows, data: data, seq: e.Seq, over: make([]bool, len(h.Rows)), left: len(h.Rows)}
-	r.ids.message = max(r.ids.message, h.Rows[len(h.Rows)-1].ID)
-	r.ids.content = max(r.ids.content, h.Content.ID)
-	for _, p := range h.Prefixes {
+	if r.foreign {
+		r.renumber(l)
+	}
+	r.ids.message = max(r.ids.message, l.rows[len(l.rows)-1].ID)
+	r.ids.content = max(r.ids.content, l.content.ID)
+	for _, p := range l.prefixes {
 		r.ids.prefix = max(r.ids.prefix, p.ID)
 	}
 	if r.filed[seq] {
@@ -128,6 +133,25 @@ func (r *replay) entry(e *journal.Entry) error {
 		return r.flush()
 	}
 	return nil
+}
+
+// renumber gives new ids.
+func (r *replay) renumber(l *logged) {
+	ids := &r.ids
+	ids.content++
+	l.content.ID, l.content.Prefixes = ids.content, nil
+	prefixes := map[int64]int64{}
+	for i := range l.prefixes {
+		p := &l.prefixes[i]
+		ids.prefix++
+		prefixes[p.ID], p.ID = ids.prefix, ids.prefix
+		l.content.Prefixes = append(l.content.Prefixes, p.ID)
+	}
+	for i := range l.rows {
+		row := &l.rows[i]
+		ids.message++
+		row.ID, row.M.ID, row.M.ContentID, row.PrefixID = ids.message, ids.message, l.content.ID, prefixes[row.PrefixID]
+	}
 }
 
 // mend writes the file of a message again that has rows, and whose file may not

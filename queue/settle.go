@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,7 +59,6 @@ func (db *DB) armSettle(d time.Duration) {
 
 // settleLoop settles what is in the log until the queue closes.
 func (db *DB) settleLoop() {
-	ctx := context.Background() //nolint:forbidigo // It ends with the queue.
 	defer close(db.settled)
 	for {
 		select {
@@ -75,7 +73,7 @@ func (db *DB) settleLoop() {
 		}
 		db.settling = false
 		db.mu.Unlock()
-		if err := db.settleOlder(ctx, time.Now().Add(-after)); err != nil && db.Err() == nil {
+		if err := db.settleOlder(time.Now().Add(-after)); err != nil && db.Err() == nil {
 			db.log.Error("moving messages from the log to the database, trying again", "err", err)
 		}
 		db.mu.Lock()
@@ -88,14 +86,14 @@ func (db *DB) settleLoop() {
 
 // flush makes rows of all messages that have been added, for those who look at
 // rows, and has the log forget them.
-func (db *DB) flush(ctx context.Context) error {
+func (db *DB) flush() error {
 	db.mu.Lock()
 	empty := len(db.logged) == 0
 	db.mu.Unlock()
 	if empty {
 		return nil
 	}
-	if err := db.settleOlder(ctx, time.Time{}); err != nil {
+	if err := db.settleOlder(time.Time{}); err != nil {
 		return fmt.Errorf("moving messages from the log to the database: %w", err)
 	}
 	return nil
@@ -104,14 +102,11 @@ func (db *DB) flush(ctx context.Context) error {
 // settleOlder makes rows of messages that were added before a time, zero for all
 // that are known, and has the log forget what it can: all of those, and each other
 // one that needs it no more.
-func (db *DB) settleOlder(ctx context.Context, before time.Time) error {
+func (db *DB) settleOlder(before time.Time) error {
 	db.settleMu.Lock()
 	defer db.settleMu.Unlock()
 	all := db.chosen(func(l *logged) bool { return before.IsZero() || l.added.Before(before) })
 	for len(all) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		n, rows := 0, 0
 		for ; n < len(all) && rows < chunkMax; n++ {
 			rows += len(all[n].rows)
