@@ -154,6 +154,16 @@ func (c *Config) Resolve(path smtp.Path) (Target, error) {
 	return c.resolve(d, address)
 }
 
+// Lookup is Resolve for an address of a domain with accounts, disabled or not. An
+// address without a localpart is the catchall.
+func (c *Config) Lookup(address smtp.Address) (Target, error) {
+	d, ok := c.domains[address.Domain]
+	if !ok {
+		return Target{}, ErrNoDomain
+	}
+	return c.resolve(d, address)
+}
+
 // resolve is Resolve for an address of a domain, disabled or not.
 func (c *Config) resolve(d domain, address smtp.Address) (Target, error) {
 	postmaster := strings.EqualFold(string(address.Localpart), "postmaster")

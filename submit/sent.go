@@ -358,6 +358,16 @@ func (b *sentBy) written(to []store.SentTo, hours []store.SentHour) {
 	}
 }
 
+// forgetName drops what is known of the account with a name.
+func (s *sent) forgetName(name string) {
+	s.mu.Lock()
+	b := s.byName[name]
+	s.mu.Unlock()
+	if b != nil {
+		s.forget(b, func() bool { return true })
+	}
+}
+
 // forget drops what is known of an account, if that still may be.
 func (s *sent) forget(b *sentBy, may func() bool) {
 	s.mu.Lock()

@@ -109,6 +109,31 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+// TestForget checks that a new account of a name has sent nothing, whatever the one
+// before has that was not written down yet.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	now := time.Now()
+	if _, err := e.sent.add(t.Context(), "alice", []string{"x@b.example"}, now, limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		forget string
+		want   int64
+	}{{"bob", 1}, {"alice", 0}, {"alice", 0}} {
+		e.Forget(step.forget)
+		b, err := e.sent.lock(t.Context(), "alice", now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := b.total(now).Messages; got != step.want || len(b.known) != int(step.want) {
+			t.Errorf("after forgetting %s: %d messages and %d addresses are known, want %d", step.forget, got, len(b.known), step.want)
+		}
+		b.mu.Unlock()
+	}
+}
+
 // TestForgotten checks that accounts that send nothing take no memory, and that
 // addresses that are written down make room for others.
 func TestForgotten(t *testing.T) {

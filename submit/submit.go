@@ -121,6 +121,10 @@ func New(opts Options) (*Submitter, error) {
 // Serve writes down what accounts have sent, until ctx is done.
 func (s *Submitter) Serve(ctx context.Context) { s.sent.serve(ctx) }
 
+// Forget forgets what is kept in memory about an account that is being removed:
+// another one may get its name.
+func (s *Submitter) Forget(account string) { s.sent.forgetName(account) }
+
 // Peer is who submits.
 type Peer struct {
 	CID      int64

@@ -142,13 +142,14 @@ func (c *Config) update(ctx context.Context, fn func(*config.Dynamic) error) err
 	if err := fn(&dynamic); err != nil {
 		return err
 	}
-	text, err := config.EditDynamic(c.text, dynamic)
-	if err != nil {
-		return fmt.Errorf("changing configuration: %w", err)
-	}
 	// Certificates stay as they are: what is being done to their files now has nothing
 	// to do with this change.
 	next, err := config.Check(c.Current().Static, dynamic, c.files(keyFiles{config: c, known: c.pairs}))
+	if err != nil {
+		return fmt.Errorf("changing configuration: %w", err)
+	}
+	// What has mistakes may have no form in the file.
+	text, err := config.EditDynamic(c.text, dynamic)
 	if err != nil {
 		return fmt.Errorf("changing configuration: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mjl-/mox/admin"
 	"github.com/mjl-/mox/journal"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
@@ -21,7 +22,7 @@ import (
 // list, so that no test comes by them.
 func TestAllPointsAreListed(t *testing.T) {
 	t.Parallel()
-	for dir, points := range map[string][]string{"journal": journal.Points(), "store": store.Points(), "queue": queue.Points()} {
+	for dir, points := range map[string][]string{"journal": journal.Points(), "store": store.Points(), "queue": queue.Points(), "admin": admin.Points()} {
 		files, err := filepath.Glob(filepath.Join("..", "..", dir, "*.go"))
 		if err != nil {
 			t.Fatal(err)
