@@ -39,8 +39,9 @@ type ctlEnv struct {
 	dir      string // Has mox.conf; the data directory is data.
 	outside  string // Beside it, in transcripts "OUTSIDE".
 	accounts *store.Dir
-	queue    *queue.DB
 	logins   *authdb.DB
+	queue    *queue.DB
+	ended    []string // Accounts of which sessions were ended.
 	log      logBuffer
 	server   *ctlServer
 	pipes    *pipeListener
@@ -103,6 +104,14 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	if e.logins, err = authdb.Open(filepath.Join(data, "auth.db")); err != nil {
 		t.Fatal(err)
 	}
+	end := func(account string) { e.ended = append(e.ended, account) }
+	keeper, err := admin.NewKeeper(admin.KeeperOptions{
+		Log: log, Config: c.Current, Accounts: e.accounts, Logins: e.logins, Queue: e.queue, EndSessions: end,
+		NewAccount: func() (store.NewAccount, error) { return store.NewAccount{}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	backups, err := backup.New(backup.Options{
 		Config: c, Accounts: e.accounts, Queue: e.queue, Logins: e.logins, DataDir: data, Log: log, Version: "v1.2.3", Registerer: prometheus.NewRegistry(),
 	})
@@ -110,8 +119,11 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 		t.Fatal(err)
 	}
 	adm, err := admin.New(admin.Options{
-		Log: log, Config: c.Current, Accounts: e.accounts, Levels: levels, Rand: rand.Reader,
-		Queue: e.queue, Backup: backups, Stop: e.tell, Version: "v1.2.3",
+		Log: log, Config: c.Current, Update: c.Update, Accounts: e.accounts, Levels: levels, Rand: rand.Reader, Logins: e.logins, Keeper: keeper,
+		EndSessions: end, Queue: e.queue, Backup: backups, Stop: e.tell, Version: "v1.2.3",
+		Listeners: func() []admin.Listener {
+			return []admin.Listener{{Name: "local", Service: "imap", Address: "127.0.0.1:143"}}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ const setAccountPasswordHelp = `Set the password of an account.
 
 The password is a line on standard input. On a terminal it is asked for, twice,
 and not shown. It needs 8 characters at least. From then on only the new one
-works; connections that have logged in go on.
+works; connections that have logged in are ended.
 
 	-json  print the result as JSON
 `

@@ -10,11 +10,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
-	"runtime"
 	"sync"
 	"time"
 
+	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/logfmt"
@@ -24,11 +23,20 @@ import (
 
 // Options is what an Admin needs. Fields are required unless said otherwise.
 type Options struct {
-	Log      *slog.Logger
-	Config   func() *config.Config // Asked for each request.
+	Log    *slog.Logger
+	Config func() *config.Config // Asked for each request.
+
+	// Update changes domains.conf: that of a live.Config.
+	Update func(ctx context.Context, fn func(*config.Dynamic) error) error
+
 	Accounts *store.Dir
 	Levels   *logfmt.Levels
 	Rand     io.Reader // For salts.
+	Logins   *authdb.DB
+	Keeper   *Keeper
+
+	// EndSessions ends the sessions of an account, and waits for that.
+	EndSessions func(account string)
 
 	// Queue is that of outgoing mail. Nil: the server has none, and refuses what is
 	// about it.
@@ -40,6 +48,9 @@ type Options struct {
 	// Stop makes the server stop in order. It returns at once and may be called
 	// several times.
 	Stop func()
+
+	// Listeners returns where the server listens, for its status. Nil: nowhere.
+	Listeners func() []Listener
 
 	// Version is told to those who ask.
 	Version string
@@ -62,7 +73,9 @@ type Admin struct {
 
 // New returns an Admin. Status says that the server was started now.
 func New(opts Options) (*Admin, error) {
-	if opts.Log == nil || opts.Config == nil || opts.Accounts == nil || opts.Levels == nil || opts.Rand == nil || opts.Stop == nil {
+	switch {
+	case opts.Log == nil, opts.Config == nil, opts.Update == nil, opts.Accounts == nil, opts.Levels == nil, opts.Rand == nil,
+		opts.Logins == nil, opts.Keeper == nil, opts.EndSessions == nil, opts.Stop == nil:
 		return nil, errors.New("admin: missing option")
 	}
 	return &Admin{opts: opts, log: opts.Log.With("pkg", "admin"), started: time.Now()}, nil
@@ -80,39 +93,6 @@ type Note struct {
 
 	// Problem is what Verify has found, if the note is about that. Message has it too.
 	Problem *backup.Problem `json:"problem,omitempty"`
-}
-
-// Status is how a server is.
-type Status struct {
-	Version  string    `json:"version"` // Of mox, "unknown" if it was not stored when building.
-	Go       string    `json:"go"`      // Version of Go.
-	System   string    `json:"system"`  // As "linux/amd64".
-	PID      int       `json:"pid"`
-	Started  time.Time `json:"started"`
-	Accounts int       `json:"accounts"` // That are configured.
-	Queued   int64     `json:"queued"`   // Messages waiting, held or being delivered.
-	Problem  string    `json:"problem,omitempty"`
-
-	// Backup is how the last backup ended. Nil: there was none.
-	Backup *backup.Last `json:"backup,omitempty"`
-}
-
-// Status tells how the server is. Problem is why it can take no mail, if so.
-func (a *Admin) Status(context.Context, Nothing) (Status, error) {
-	s := Status{
-		Version: a.opts.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH,
-		PID: os.Getpid(), Started: a.started.UTC().Round(0), Accounts: len(a.opts.Config().Accounts()),
-		Backup: a.lastBackup(),
-	}
-	if err := a.opts.Accounts.Err(); err != nil {
-		s.Problem = err.Error()
-	}
-	if a.opts.Queue != nil {
-		for _, n := range a.opts.Queue.Stats().Messages { //nolint:contextcheck // It takes none.
-			s.Queued += n
-		}
-	}
-	return s, nil
 }
 
 // Stop makes the server stop in order. It doesn't wait for that.

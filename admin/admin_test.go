@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
@@ -28,12 +32,46 @@ import (
 // without.
 type world struct {
 	*Admin
-	dir      string
-	config   *config.Config
+	dir      string // The data directory.
+	live     *live.Config
 	accounts *store.Dir
-	log      *bytes.Buffer
+	logins   *authdb.DB
+	keeper   *Keeper
+	log      *logBuffer
 	stops    int
+	ended    []string // Accounts of which sessions were ended.
+	faults   *fault.Set
 }
+
+// logBuffer keeps log lines.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const testStatic = `DataDir: ../data
+LogLevel: info
+Hostname: mx.example.org
+Listeners:
+	local:
+		IPs:
+			- 127.0.0.1
+Postmaster:
+	Account: anna
+	Mailbox: Inbox
+`
 
 var testConfig = config.Dynamic{
 	Domains: map[string]config.Domain{"example.org": {}},
@@ -45,16 +83,29 @@ var testConfig = config.Dynamic{
 
 func newWorld(t *testing.T, q *queue.DB) *world {
 	t.Helper()
-	w := &world{dir: t.TempDir(), log: &bytes.Buffer{}}
+	w := &world{dir: filepath.Join(t.TempDir(), "data"), log: &logBuffer{}, faults: fault.New()}
 	log := slog.New(logfmt.New(w.log, logfmt.NewLevels(slog.LevelInfo)))
+	w.writeConfig(t)
 	var err error
-	w.config, err = config.Check(config.Static{
-		DataDir: w.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "anna", Mailbox: "Inbox"},
-	}, testConfig, nil)
-	if err != nil {
+	if w.live, err = live.Open(w.configFile("mox.conf"), live.Options{WithoutKeys: true}); err != nil {
 		t.Fatal(err)
 	}
-	if w.accounts, err = store.Open(t.Context(), store.Options{Dir: w.dir, Log: slog.New(slog.DiscardHandler), SegmentSize: 4 << 20}); err != nil {
+	if err := os.Mkdir(w.dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if w.logins, err = authdb.Open(filepath.Join(w.dir, "auth.db")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.logins.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w.accounts, err = store.Open(t.Context(), store.Options{
+		Dir: w.dir, Log: slog.New(slog.DiscardHandler), SegmentSize: 4 << 20, Faults: w.faults,
+		Removed: func(id string) (bool, error) { return w.logins.IsRemoved(t.Context(), id) },
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.accounts.Close() }) // Some tests have closed it.
@@ -65,14 +116,44 @@ func newWorld(t *testing.T, q *queue.DB) *world {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
+	end := func(account string) { w.ended = append(w.ended, account) }
+	w.keeper, err = NewKeeper(KeeperOptions{
+		Log: log, Config: w.live.Current, Accounts: w.accounts, Logins: w.logins, Queue: q, Faults: w.faults, EndSessions: end,
+		NewAccount: func() (store.NewAccount, error) {
+			return store.NewAccount{Mailboxes: []store.NewMailbox{{Name: "Sent", Use: store.UseSent}}}, nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.Admin, err = New(Options{
-		Log: log, Config: func() *config.Config { return w.config }, Accounts: w.accounts, Levels: logfmt.NewLevels(slog.LevelInfo),
-		Rand: rand.Reader, Queue: q, Stop: func() { w.stops++ }, Version: "v1.2.3",
+		Log: log, Config: w.live.Current, Update: w.live.Update, Accounts: w.accounts, Levels: logfmt.NewLevels(slog.LevelInfo),
+		Rand: rand.Reader, Logins: w.logins, Keeper: w.keeper, EndSessions: end, Queue: q, Stop: func() { w.stops++ }, Version: "v1.2.3",
+		Listeners: func() []Listener { return []Listener{{"local", "imaps", "127.0.0.1:993"}} },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// configFile returns the path of a file of the configuration.
+func (w *world) configFile(name string) string {
+	return filepath.Join(filepath.Dir(w.dir), "config", name)
+}
+
+// writeConfig writes the files of the configuration.
+func (w *world) writeConfig(t *testing.T) {
+	t.Helper()
+	dynamic, err := config.FormatDynamic(testConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.Mkdir(w.configFile(""), 0o750), os.WriteFile(w.configFile("mox.conf"), []byte(testStatic), 0o640),
+		os.WriteFile(w.configFile("domains.conf"), dynamic, 0o640))
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // wantError checks the code of an error and that its message has some words. No
@@ -99,7 +180,8 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	s, err := w.Status(t.Context(), Nothing{})
-	if err != nil || s.Version != "v1.2.3" || s.Accounts != 2 || s.Problem != "" || s.PID == 0 || s.Started.IsZero() {
+	if err != nil || s.Version != "v1.2.3" || s.Accounts != 2 || s.Domains != 1 || s.Problem != "" || s.PID == 0 || s.Started.IsZero() ||
+		len(s.Listeners) != 1 || s.DiskFree <= 0 || s.Hostname != "mx.example.org" {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	w.Stop(t.Context())
@@ -112,13 +194,8 @@ func TestStatus(t *testing.T) {
 func TestSetPassword(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	db, err := authdb.Open(filepath.Join(w.dir, "auth.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
 	logins, err := auth.New(auth.Options{
-		Config: func() *config.Config { return w.config }, Accounts: w.accounts, DB: db,
+		Config: w.live.Current, Accounts: w.accounts, DB: w.logins,
 		Log: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(), Rand: rand.Reader,
 	})
 	if err != nil {
@@ -157,6 +234,9 @@ func TestSetPassword(t *testing.T) {
 			}
 			before = test.password
 		}
+	}
+	if n := len(w.ended); n != 4 || w.ended[0] != "anna" {
+		t.Errorf("sessions were ended of %v", w.ended)
 	}
 	if !login("correct horse") {
 		t.Error("the last one that was possible does not hold")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
@@ -46,6 +47,7 @@ var codes = []struct {
 	code Code
 }{
 	{auth.ErrPassword, User},
+	{authdb.ErrKey, User},
 	{queue.ErrFilter, User},
 	{backup.ErrDestination, User},
 	{backup.ErrRunning, Unavailable},

@@ -24,7 +24,7 @@ type SetPasswordResult struct {
 
 // SetPassword gives an account another password, also one whose user may not
 // choose it. Only secrets derived from it are stored. When it returns, nobody can
-// log in with the one before.
+// log in with the one before, and sessions of the account are ended.
 func (a *Admin) SetPassword(ctx context.Context, req SetPasswordRequest) (SetPasswordResult, error) {
 	if !slices.Contains(a.opts.Config().Accounts(), req.Account) {
 		return SetPasswordResult{}, &Error{Code: NotFound, Message: fmt.Sprintf("no account %q", req.Account)}
@@ -42,6 +42,7 @@ func (a *Admin) SetPassword(ctx context.Context, req SetPasswordRequest) (SetPas
 		return SetPasswordResult{}, fmt.Errorf("setting password of account %q: %w", req.Account, err)
 	}
 	a.log.InfoContext(ctx, "password set", "account", req.Account)
+	a.opts.EndSessions(req.Account)
 	return SetPasswordResult{req.Account}, nil
 }
 

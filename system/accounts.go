@@ -3,54 +3,76 @@ package system
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
+	"github.com/mjl-/mox/admin"
 	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/store"
 )
 
-// makeAccounts makes the data of configured accounts that have none.
-func (s *System) makeAccounts(ctx context.Context) error {
-	c := s.current()
-	existing, err := s.accounts.Accounts()
+// keepAccounts makes the data of accounts what the configuration says, and sees to
+// it that it stays so when that changes.
+func (s *System) keepAccounts(ctx context.Context) error {
+	var err error
+	s.keeper, err = admin.NewKeeper(admin.KeeperOptions{
+		Log: s.log, Config: s.current, Accounts: s.accounts, Logins: s.logins, Queue: s.queue, Faults: s.opts.Faults,
+		NewAccount: s.newAccount, EndSessions: s.endSessions, Forget: s.forgetAccount,
+	})
 	if err != nil {
-		return fmt.Errorf("listing accounts: %w", err)
+		return err
 	}
-	have := map[string]bool{}
-	for _, name := range existing {
-		have[name] = true
+	s.opts.Config.OnChange(func(*config.Config) { s.keeper.Changed() })
+	if err := s.keeper.Start(ctx); err != nil {
+		return fmt.Errorf("making accounts: %w", err)
 	}
-	n := store.NewAccount{}
-	for _, m := range c.InitialMailboxes() {
+	return nil
+}
+
+// newAccount returns what an account has from the start.
+func (s *System) newAccount() (n store.NewAccount, err error) {
+	for _, m := range s.current().InitialMailboxes() {
 		use := store.UseNone
 		if m.Use != "" {
 			use, _ = store.ParseSpecialUse(`\` + m.Use)
 		}
 		n.Mailboxes = append(n.Mailboxes, store.NewMailbox{Name: m.Name, Use: use})
 	}
-	for _, name := range c.Accounts() {
-		if have[name] {
-			continue
-		}
-		if err := s.makeAccount(ctx, name, n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *System) makeAccount(ctx context.Context, name string, n store.NewAccount) error {
 	if s.opts.Local != nil && s.opts.Local.Password != "" {
 		c, err := auth.NewCredential(s.opts.Rand, nil, s.opts.Local.Password, time.Now())
 		if err != nil {
-			return fmt.Errorf("password for account %q: %w", name, err)
+			return n, fmt.Errorf("password: %w", err)
 		}
 		n.Credentials = []store.Credential{c}
 	}
-	a, err := s.accounts.Create(ctx, name, n)
-	if err != nil {
-		return fmt.Errorf("making account %q: %w", name, err)
+	return n, nil
+}
+
+// endSessions ends the sessions of an account, and waits for that. Before the
+// servers are made there are none.
+func (s *System) endSessions(account string) {
+	var ending sync.WaitGroup
+	if s.imap != nil {
+		ending.Go(func() { s.imap.EndAccount(account) })
 	}
-	s.log.InfoContext(ctx, "account made", "pkg", "system", "account", name)
-	return a.Close()
+	if s.smtp != nil {
+		ending.Go(func() { s.smtp.EndAccount(account) })
+	}
+	ending.Wait()
+}
+
+// forgetAccount makes the parts forget what they keep in memory of an account.
+func (s *System) forgetAccount(account string) {
+	if s.submit != nil {
+		s.submit.Forget(account)
+	}
+}
+
+// listeners returns where the System listens.
+func (s *System) listeners() (list []admin.Listener) {
+	for _, b := range s.bound {
+		list = append(list, admin.Listener{Name: b.Listener, Service: string(b.Service), Address: b.Address().String()})
+	}
+	return list
 }

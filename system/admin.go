@@ -11,6 +11,7 @@ import (
 func (s *System) Admin(stop func()) (*admin.Admin, error) {
 	return admin.New(admin.Options{
 		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
+		Update: s.opts.Config.Update, Logins: s.logins, Keeper: s.keeper, EndSessions: s.endSessions, Listeners: s.listeners,
 		Stop: stop, Version: s.opts.Version,
 	})
 }

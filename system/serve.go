@@ -40,6 +40,7 @@ func (s *System) Serve(ctx context.Context) error {
 	background := s.newGroup(context.WithoutCancel(ctx))
 	background.Go("recording logins", s.auth.Serve)
 	background.Go("recording what was sent", s.submit.Serve)
+	background.Go("keeping accounts", s.keeper.Serve)
 	background.Every("looking at certificates", loop.Schedule{Interval: certificatesEvery}, (&certificateWatch{system: s}).look)
 	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)
 	servers.Go("delivering", func(ctx context.Context) {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/mjl-/mox/admin"
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/authdb"
@@ -149,6 +150,7 @@ type System struct {
 	accounts *store.Dir
 	queue    *queue.DB
 	backup   *backup.Backup
+	keeper   *admin.Keeper
 	auth     *auth.Authenticator
 	receiver *receive.Receiver
 	submit   *submit.Submitter
@@ -191,7 +193,7 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	}
 	s := &System{opts: opts, registry: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeBackup, s.makeAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
+		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeBackup, s.keepAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -438,6 +440,9 @@ func (s *System) Queue() *queue.DB { return s.queue }
 // Close closes everything that is open. Serve must have returned.
 func (s *System) Close() error {
 	var errs []error
+	if s.keeper != nil {
+		s.opts.Config.OnChange(nil)
+	}
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())
 	}

@@ -1,0 +1,175 @@
+package admin
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/smtp"
+)
+
+// separatorDefault is the catchall separator of new domains: what most programs
+// and people take for one.
+const separatorDefault = "+"
+
+// DomainRequest names a domain.
+type DomainRequest struct {
+	Domain string `json:"domain"`
+}
+
+// DomainAddRequest is for DomainAdd.
+type DomainAddRequest struct {
+	Domain    string `json:"domain"`
+	Account   string `json:"account"`             // Of the one that is responsible for it.
+	Localpart string `json:"localpart,omitempty"` // Exactly if the account is new: of its address.
+	Disabled  bool   `json:"disabled,omitempty"`  // It takes no mail yet.
+}
+
+// Domain is a domain that was changed.
+type Domain struct {
+	Domain   string `json:"domain"` // As it is in the configuration.
+	Disabled bool   `json:"disabled"`
+}
+
+// DomainAdded is a domain that was added.
+type DomainAdded struct {
+	Domain   string `json:"domain"` // As it is in the configuration.
+	Disabled bool   `json:"disabled"`
+	Account  string `json:"account"`
+	Address  string `json:"address,omitempty"` // That the account got, if any.
+	Created  bool   `json:"created"`           // The account is new.
+}
+
+// DomainAdd adds a domain. An account that exists gets the address postmaster at
+// the domain, unless it gets that mail as the postmaster of the server.
+func (a *Admin) DomainAdd(ctx context.Context, req DomainAddRequest) (DomainAdded, error) {
+	d, err := parseDomain(req.Domain)
+	if err != nil {
+		return DomainAdded{}, err
+	}
+	res := DomainAdded{Domain: d.Name(), Disabled: req.Disabled, Account: req.Account}
+	c := a.opts.Config()
+	_, exists := c.Dynamic.Accounts[req.Account]
+	switch {
+	case exists && req.Localpart != "":
+		return DomainAdded{}, userError("account %q exists: the localpart is for new accounts", req.Account)
+	case exists:
+		err = a.update(ctx, func(e *edit) error {
+			if _, err := e.account(req.Account); err != nil {
+				return err
+			}
+			if err := e.addDomain(d, req.Disabled); err != nil || e.static.Postmaster.Account == req.Account {
+				return err
+			}
+			res.Address = "postmaster@" + d.Name()
+			return e.addAddress(req.Account, smtp.Address{Localpart: "postmaster", Domain: d})
+		})
+	case req.Localpart == "":
+		return DomainAdded{}, userError("no account %q: for a new account a localpart is needed", req.Account)
+	default:
+		var localpart smtp.Localpart
+		if localpart, err = smtp.ParseLocalpart(req.Localpart); err != nil {
+			return DomainAdded{}, userError("%q is not a localpart: %v", req.Localpart, err)
+		}
+		address := smtp.Address{Localpart: localpart, Domain: d}
+		res.Created, res.Address = true, address.String()
+		err = a.addAccount(ctx, req.Account, func(e *edit) error {
+			if err := e.addDomain(d, req.Disabled); err != nil {
+				return err
+			}
+			return e.addAccount(req.Account, address)
+		})
+	}
+	if err != nil {
+		return DomainAdded{}, err
+	}
+	a.log.InfoContext(ctx, "domain added", "domain", res.Domain, "account", req.Account, "disabled", req.Disabled)
+	return res, nil
+}
+
+// addDomain adds a new domain to the configuration.
+func (e *edit) addDomain(d dns.Domain, disabled bool) error {
+	if key, err := e.domain(d); err == nil {
+		return userError("domain %q exists", key)
+	}
+	if e.Domains == nil {
+		e.Domains = map[string]config.Domain{}
+	}
+	e.Domains[d.Name()] = config.Domain{Disabled: disabled, LocalpartCatchallSeparator: separatorDefault}
+	return nil
+}
+
+// DomainRemove removes a domain that no account needs any more, with its aliases.
+func (a *Admin) DomainRemove(ctx context.Context, req DomainRequest) (Domain, error) {
+	return a.changeDomain(ctx, "domain removed", req.Domain, func(e *edit, key string, d dns.Domain) error {
+		if err := e.checkUnused(d); err != nil {
+			return err
+		}
+		delete(e.Domains, key)
+		return a.checkKeys(ctx, e)
+	})
+}
+
+// checkUnused returns an error if an account has a domain, or addresses there.
+func (e *edit) checkUnused(d dns.Domain) error {
+	for _, name := range slices.Sorted(maps.Keys(e.Accounts)) {
+		account := e.Accounts[name]
+		for _, key := range slices.Sorted(maps.Keys(account.Destinations)) {
+			if address, err := parseAddress(key); err == nil && address.Domain == d {
+				return userError("%s is an address of account %q: remove that first", key, name)
+			}
+		}
+		if own, err := dns.ParseDomain(account.Domain); err == nil && own == d {
+			return userError("%s is the domain of account %q: remove that first, or change its domain", d.Name(), name)
+		}
+	}
+	return nil
+}
+
+// DomainDisable makes a domain take no mail for now: senders try again later.
+func (a *Admin) DomainDisable(ctx context.Context, req DomainRequest) (Domain, error) {
+	return a.setDomainDisabled(ctx, req.Domain, true)
+}
+
+// DomainEnable makes a domain take mail again.
+func (a *Admin) DomainEnable(ctx context.Context, req DomainRequest) (Domain, error) {
+	return a.setDomainDisabled(ctx, req.Domain, false)
+}
+
+func (a *Admin) setDomainDisabled(ctx context.Context, name string, disabled bool) (Domain, error) {
+	msg := "domain enabled"
+	if disabled {
+		msg = "domain disabled"
+	}
+	return a.changeDomain(ctx, msg, name, func(e *edit, key string, _ dns.Domain) error {
+		domain := e.Domains[key]
+		domain.Disabled = disabled
+		e.Domains[key] = domain
+		return nil
+	})
+}
+
+// changeDomain changes a domain, and logs that as msg.
+func (a *Admin) changeDomain(ctx context.Context, msg, name string, fn func(e *edit, key string, d dns.Domain) error) (Domain, error) {
+	d, err := parseDomain(name)
+	if err != nil {
+		return Domain{}, err
+	}
+	var res Domain
+	err = a.update(ctx, func(e *edit) error {
+		key, err := e.domain(d)
+		if err != nil {
+			return err
+		}
+		err = fn(e, key, d)
+		res = Domain{key, e.Domains[key].Disabled}
+		return err
+	})
+	if err != nil {
+		return Domain{}, err
+	}
+	a.log.InfoContext(ctx, msg, "domain", res.Domain)
+	return res, nil
+}
