@@ -193,6 +193,24 @@ func (w *world) deliver(text string, names ...string) error {
 	return w.store.Deliver(w.t.Context(), dl)
 }
 
+// hand delivers to an account with a key, as the queue does.
+func (w *world) hand(key, name string) error {
+	a, err := w.store.Account(w.t.Context(), name)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	text := message(100)
+	analysis, err := store.Analyze(strings.NewReader(text), int64(len(text)))
+	if err != nil {
+		return err
+	}
+	defer a.WaitDurable(w.t.Context())
+	return w.store.Deliver(w.t.Context(), store.Delivery{
+		Content: w.store.ContentBytes([]byte(text)), Analysis: analysis, Received: time.Now(), To: []store.Recipient{{Account: a, Key: key}},
+	})
+}
+
 // add queues text for recipients.
 func (w *world) add(text string, rcpts ...string) error {
 	c, err := w.queue.NewContent(w.t.Context(), int64(len(text)), strings.NewReader(text))
