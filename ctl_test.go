@@ -46,6 +46,7 @@ type ctlEnv struct {
 	server   *ctlServer
 	pipes    *pipeListener
 	panics   int
+	reloads  int
 
 	stopOnce sync.Once
 	told     chan struct{} // Closed when the server shall stop.
@@ -124,6 +125,7 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 		Listeners: func() []admin.Listener {
 			return []admin.Listener{{Name: "local", Service: "imap", Address: "127.0.0.1:143"}}
 		},
+		Reload: e.reload,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +156,17 @@ func (e *ctlEnv) writeConfig() *live.Config {
 		e.t.Fatal(err)
 	}
 	return c
+}
+
+// reload finds mistakes the second time.
+func (e *ctlEnv) reload(context.Context) error {
+	if e.reloads++; e.reloads == 2 {
+		return fmt.Errorf("reloading configuration:\n%w", config.Problems{
+			{File: config.DynamicName, Line: 3, Path: "Domains.x.X", Err: config.ErrUnknown},
+			{File: config.DynamicName, Line: 7, Path: "Routes", Err: config.ErrLater},
+		})
+	}
+	return nil
 }
 
 // tell says that the server shall stop.

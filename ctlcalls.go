@@ -20,6 +20,7 @@ import (
 var ctlCalls = []ctlCall{
 	{name: "status", doc: "How the server is, and its version.", run: plain((*admin.Admin).Status)},
 	{name: "stop", doc: "Stop in order. The last line of the stream comes when the data directory is free.", run: stream(stopCall), untilGone: true},
+	{name: "configReload", doc: "Read domains.conf and the files of TLS keys and certificates again.", run: plain((*admin.Admin).ConfigReload)},
 	{name: "setPassword", doc: "Give an account another password.", run: plain((*admin.Admin).SetPassword)},
 	{name: "logLevels", doc: "The levels from which lines are logged.", run: plain((*admin.Admin).LogLevels)},
 	{name: "setLogLevel", doc: "Change a level until the server stops.", run: plain((*admin.Admin).SetLogLevel)},

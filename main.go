@@ -48,6 +48,8 @@ var commands = []command{
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},
 	{"config describe-sendmail", "", describeSendmailHelp, runDescribeSendmail},
+	{"config example", "[name]", configExampleHelp, runConfigExample},
+	{"config reload", "[-json]", configReloadHelp, runConfigReload},
 	{"config printservice", "", printServiceHelp, runPrintService},
 	{"config account add", "[-json] account address", accountAddHelp, runAccountAdd},
 	{"config account rm", "[-json] account", accountRmHelp, runAccountRm},

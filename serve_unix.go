@@ -124,12 +124,8 @@ func (r *reloader) reloadAt(ctx context.Context, signals <-chan os.Signal) {
 func (r *reloader) reload(ctx context.Context) {
 	r.notify.reloading(r.log)
 	status := r.status
-	err := r.config.Reload(ctx)
-	if err != nil {
-		r.log.ErrorContext(ctx, "reloading configuration", "err", err)
+	if err := r.config.Reload(ctx); err != nil { // The System logs it.
 		status += "; reloading the configuration failed, see the log"
-	} else {
-		r.log.InfoContext(ctx, "configuration reloaded")
 	}
 	r.notify.send(r.log, "READY=1", "STATUS="+status)
 }

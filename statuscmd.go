@@ -66,6 +66,9 @@ func statusWarnings(s admin.Status) (warnings []string) {
 	if b := s.Backup; b != nil && !b.Complete {
 		add("the last backup, to %s at %s, is not complete: %s", b.Path, tableTime(b.Finished), b.Error)
 	}
+	if c := s.Config; c != nil && c.Problem != "" {
+		add("the configuration on disk is not in use, since %s: %s", tableTime(c.Since), strings.ReplaceAll(c.Problem, "\n", "\n\t"))
+	}
 	for _, name := range s.StrayAccounts {
 		add("account %s is not in domains.conf, but its data is there: put it back, or remove it with: mox config account rm %[1]s", name)
 	}

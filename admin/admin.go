@@ -16,6 +16,7 @@ import (
 	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/backup"
 	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
@@ -44,6 +45,11 @@ type Options struct {
 
 	// Backup makes backups. Nil: the server makes none.
 	Backup *backup.Backup
+
+	// Reload reads the configuration again, and ConfigStatus tells how it is: as those
+	// of a live.Config. Nil: requests about it are refused, and it isn't told.
+	Reload       func(ctx context.Context) error
+	ConfigStatus func() live.Status
 
 	// Stop makes the server stop in order. It returns at once and may be called
 	// several times.

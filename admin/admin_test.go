@@ -244,11 +244,33 @@ func TestSetPassword(t *testing.T) {
 	if strings.Contains(w.log.String(), "horse") || strings.Count(w.log.String(), `m="password set" pkg=admin account=anna`) != 4 {
 		t.Errorf("got log %s", w.log)
 	}
+	if len(cramMD5(t, w, "anna")) > 0 {
+		t.Error("what CRAM-MD5 needs is kept without need")
+	}
+	w.live.Current().Static.AllowCRAMMD5 = true
+	if _, err := w.SetPassword(t.Context(), SetPasswordRequest{"anna", "correct horse"}); err != nil || len(cramMD5(t, w, "anna")) == 0 {
+		t.Errorf("what CRAM-MD5 needs is not kept: %v", err)
+	}
 	if err := w.accounts.Close(); err != nil {
 		t.Fatal(err)
 	}
 	_, err = w.SetPassword(t.Context(), SetPasswordRequest{"anna", "correct horse"})
 	wantError(t, "while the server stops", err, Unavailable, "closed")
+}
+
+// cramMD5 returns what is kept of an account's password for CRAM-MD5.
+func cramMD5(t *testing.T, w *world, name string) []byte {
+	t.Helper()
+	a, err := w.accounts.Account(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	credentials, err := a.Credentials(t.Context())
+	if err != nil || len(credentials) != 1 {
+		t.Fatalf("got credentials %v, %v", credentials, err)
+	}
+	return credentials[0].CRAMMD5
 }
 
 func TestLogLevels(t *testing.T) {

@@ -51,7 +51,11 @@ func setPassword(ctx context.Context, a *Admin, account *store.Account, password
 	if err != nil {
 		return err
 	}
-	c, err := auth.NewCredential(a.opts.Rand, existing, password, time.Now())
+	var options []auth.CredentialOption
+	if a.opts.Config().Static.AllowCRAMMD5 {
+		options = append(options, auth.WithCRAMMD5)
+	}
+	c, err := auth.NewCredential(a.opts.Rand, existing, password, time.Now(), options...)
 	if err != nil {
 		return err
 	}

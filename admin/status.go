@@ -42,6 +42,8 @@ type Status struct {
 
 	// Backup is how the last backup ended. Nil: there was none.
 	Backup *backup.Last `json:"backup,omitempty"`
+
+	Config *ConfigStatus `json:"config,omitempty"` // Nil if unknown.
 }
 
 // Listener is an address at which a server listens.
@@ -77,7 +79,7 @@ func (a *Admin) Status(ctx context.Context, _ Nothing) (Status, error) {
 		Version: a.opts.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, PID: os.Getpid(),
 		Started: a.started.UTC().Round(0), UptimeSeconds: int64(time.Since(a.started) / time.Second),
 		Hostname: c.Hostname.Name(), Listeners: []Listener{}, Domains: len(c.Dynamic.Domains), Accounts: len(c.Dynamic.Accounts),
-		Disabled: []string{}, RemovedAccounts: []string{}, Backup: a.lastBackup(),
+		Disabled: []string{}, RemovedAccounts: []string{}, Backup: a.lastBackup(), Config: a.configStatus(),
 	}
 	if a.opts.Listeners != nil {
 		s.Listeners = append(s.Listeners, a.opts.Listeners()...)

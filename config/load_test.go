@@ -319,6 +319,16 @@ func TestMaxOutgoing(t *testing.T) {
 	}
 }
 
+func TestKeepRetired(t *testing.T) {
+	t.Parallel()
+	c := &Config{Dynamic: Dynamic{Accounts: map[string]Account{"a": {KeepRetiredMessagePeriod: time.Hour}, "b": {}}}}
+	for account, want := range map[string]time.Duration{"a": time.Hour, "b": 0, "other": 0} {
+		if got := c.KeepRetired(account); got != want {
+			t.Errorf("%s: got %v, want %v", account, got, want)
+		}
+	}
+}
+
 func TestInitialMailboxes(t *testing.T) {
 	t.Parallel()
 	c := &Config{}
@@ -330,6 +340,11 @@ func TestInitialMailboxes(t *testing.T) {
 	want = []MailboxUse{{"Spam", "Junk"}, {"Lists", ""}}
 	if got := c.InitialMailboxes(); !reflect.DeepEqual(got, want) {
 		t.Errorf("configured: got %v, want %v", got, want)
+	}
+	c.Static.InitialMailboxes, c.Static.DefaultMailboxes = InitialMailboxes{}, []string{"Sent"}
+	want = []MailboxUse{{"Sent", ""}}
+	if got := c.InitialMailboxes(); !reflect.DeepEqual(got, want) {
+		t.Errorf("as in old files: got %v, want %v", got, want)
 	}
 }
 

@@ -53,7 +53,7 @@ type settings struct {
 	log                                 *slog.Logger
 	change                              func(*Options)
 
-	submission, implicit, plainLogin, cramMD5 bool
+	submission, implicit, plainLogin, cramMD5, requireTLS bool
 	strict                                    bool // Logins from loopback have limits too.
 }
 
@@ -133,6 +133,7 @@ func newEnv(t testing.TB, set settings) *env {
 	e.listener = Listener{
 		Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax,
 		Submission: set.submission, Implicit: set.implicit, PlainLogin: set.plainLogin, CRAMMD5: set.cramMD5,
+		RequireTLS: set.requireTLS,
 	}
 	if !set.plain {
 		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}

@@ -94,6 +94,10 @@ type Listener struct {
 	// Implicit means connections begin with TLS, as on port 465.
 	Implicit bool
 
+	// RequireTLS refuses mail of other servers until they have begun TLS. It is not for
+	// hosts that the world sends mail to (RFC 3207, section 4).
+	RequireTLS bool
+
 	// Submission means mail is taken from users who have logged in, for anyone, and
 	// not from other servers.
 	Submission bool
@@ -122,7 +126,7 @@ func (l Listener) kind() string {
 
 // check returns an error for a listener that can't be served.
 func (l Listener) check(opts Options) error {
-	if l.Implicit && l.TLS == nil || l.Submission && (opts.Auth == nil || opts.Submitter == nil) {
+	if (l.Implicit || l.RequireTLS) && l.TLS == nil || l.Submission && (opts.Auth == nil || opts.Submitter == nil) {
 		return fmt.Errorf("smtpserver: listener %q lacks what it needs", l.Name)
 	}
 	return nil

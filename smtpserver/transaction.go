@@ -28,13 +28,14 @@ func (s *session) begin(ctx context.Context, m smtp.MailFrom) (transaction, erro
 	if s.listener.Submission {
 		return s.beginSubmission(ctx, m)
 	}
-	tx := &incoming{s.server.opts.Receiver, &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}}
+	tx := &incoming{s.server.opts.Receiver, s.listener.RequireTLS && s.peer.TLS == nil, &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}}
 	return tx, tx.receiver.Sender(ctx, tx.tx)
 }
 
 // incoming is mail from another server.
 type incoming struct {
 	receiver *receive.Receiver
+	needTLS  bool // There is none, and it is required.
 	tx       *receive.Transaction
 }
 
@@ -42,7 +43,12 @@ func (t *incoming) recipients() int { return len(t.tx.Rcpts) }
 func (t *incoming) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
 func (t *incoming) size() int64     { return t.tx.Size }
 
+// recipient also refuses what comes without TLS. Not the sender: reports about TLS
+// that fails must still arrive (RFC 8460, section 3), once they have addresses.
 func (t *incoming) recipient(ctx context.Context, path smtp.Path) error {
+	if t.needTLS {
+		return smtp.Errorf(smtp.CodeMustTLS, smtp.DetailSecurity, "STARTTLS comes first")
+	}
 	rcpt, err := t.receiver.Resolve(ctx, t.tx, path)
 	if err == nil {
 		t.tx.Rcpts = append(t.tx.Rcpts, rcpt)

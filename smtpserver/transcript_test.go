@@ -57,7 +57,7 @@ func settingsOf(t *testing.T, setup map[string]string) settings {
 	}
 	set := settings{
 		pedantic: has("pedantic"), localserve: has("localserve"), exempt: has("exempt"), plain: has("plain"),
-		submission: has("submission"), implicit: has("implicit"), plainLogin: has("plainlogin"), cramMD5: has("crammd5"), strict: has("strict"),
+		submission: has("submission"), implicit: has("implicit"), plainLogin: has("plainlogin"), cramMD5: has("crammd5"), requireTLS: has("requiretls"), strict: has("strict"),
 		sizeMax: number("sizemax"), quota: number("quota"), connectionsMax: number("connectionsmax"),
 	}
 	if has("connections") {

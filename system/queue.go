@@ -37,10 +37,11 @@ func (s *System) openQueue(ctx context.Context) error {
 		Dir: s.dir("queue"), Log: s.log.With("pkg", "queue"), Faults: s.opts.Faults, Rand: s.opts.Rand,
 		Schedule: s.schedule(), Local: s.isLocal,
 		DeliveriesMax: int(q.Deliveries), DestinationMax: int(q.DomainDeliveries), LocalMax: int(q.LocalDeliveries),
-		Observe: observe,
+		KeepRetired: func(account string) time.Duration { return s.current().KeepRetired(account) },
+		Observe:     observe,
 	}
 	if s.opts.Local != nil {
-		opts.KeepRetired = func(string) time.Duration { return keepRetired }
+		opts.KeepRetired = func(account string) time.Duration { return max(keepRetired, s.current().KeepRetired(account)) }
 		opts.LogSize = localSegment
 	}
 	if s.opts.Queue != nil {

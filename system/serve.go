@@ -38,6 +38,7 @@ func (s *System) Serve(ctx context.Context) error {
 		})
 	}
 	background := s.newGroup(context.WithoutCancel(ctx))
+	background.Go("watching the configuration", s.opts.Config.Watch)
 	background.Go("recording logins", s.auth.Serve)
 	background.Go("recording what was sent", s.submit.Serve)
 	background.Go("keeping accounts", s.keeper.Serve)
@@ -83,18 +84,20 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 	case config.ServiceSMTP:
 		c := s.tlsConfig(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
-			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize,
+			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize, RequireTLS: b.StartTLSRequired,
 		})
 	case config.ServiceSubmission, config.ServiceSubmissions:
 		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
 			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize,
 			Submission: true, Implicit: b.Service == config.ServiceSubmissions, PlainLogin: b.PlainLogins,
+			CRAMMD5: s.current().Static.AllowCRAMMD5,
 		})
 	case config.ServiceIMAP, config.ServiceIMAPS:
 		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.imap.Serve(ctx, b.ln, imapserver.Listener{
 			Name: b.Listener, Hostname: b.Hostname.ASCII, TLS: c, Implicit: b.Service == config.ServiceIMAPS, PlainLogin: b.PlainLogins,
+			CRAMMD5: s.current().Static.AllowCRAMMD5,
 		})
 	case config.ServiceMetrics:
 		return s.metrics.Serve(ctx, b.ln)

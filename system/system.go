@@ -193,7 +193,7 @@ func New(ctx context.Context, opts Options) (*System, error) {
 	}
 	s := &System{opts: opts, registry: prometheus.NewRegistry()}
 	for _, step := range []func(context.Context) error{
-		s.openLog, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeBackup, s.keepAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
+		s.openLog, s.watchConfig, s.openDir, s.bind, s.openKeys, s.openStores, s.openQueue, s.makeBackup, s.keepAccounts, s.makeMail, s.makeTLSMetrics, s.makeServers,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -440,6 +440,7 @@ func (s *System) Queue() *queue.DB { return s.queue }
 // Close closes everything that is open. Serve must have returned.
 func (s *System) Close() error {
 	var errs []error
+	s.opts.Config.OnReload(nil)
 	if s.keeper != nil {
 		s.opts.Config.OnChange(nil)
 	}

@@ -7,6 +7,7 @@ package live
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,8 +36,10 @@ type Config struct {
 	withKeys bool                         // TLS keys and certificates are loaded.
 	readFile func(string) ([]byte, error) // os.ReadFile, but in tests. For keys.
 	settle   time.Duration                // Age from which a file is taken to be complete.
-	current  atomic.Pointer[config.Config]
-	status   atomic.Pointer[Status]
+
+	watchEvery time.Duration
+	current    atomic.Pointer[config.Config]
+	status     atomic.Pointer[Status]
 
 	mu      sync.Mutex           // Serialises changes.
 	text    []byte               // Of domains.conf, as read or written last.
@@ -55,12 +58,16 @@ type Options struct {
 	// Inherited has contents of files of TLS keys and certificates, by their names in
 	// mox.conf, that are not read: this process may not be allowed to.
 	Inherited map[string][]byte
+
+	// WatchEvery is how often Watch looks at the files. Zero: so often that changes
+	// take effect within a second.
+	WatchEvery time.Duration
 }
 
 // Open reads mox.conf at path, and domains.conf beside it. If they have mistakes
 // the error is, or wraps, config.Problems.
 func Open(path string, opts Options) (*Config, error) {
-	c := &Config{path: path, withKeys: !opts.WithoutKeys, readFile: os.ReadFile, settle: settleTime}
+	c := &Config{path: path, withKeys: !opts.WithoutKeys, readFile: os.ReadFile, settle: settleTime, watchEvery: cmp.Or(opts.WatchEvery, watchEvery)}
 	text, err := os.ReadFile(c.dynamicPath())
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)

@@ -20,8 +20,9 @@ const (
 	// settleMax bounds waiting for that.
 	settleMax = 2 * time.Second
 
-	// watchEvery is how often Watch looks. What has changed is read when it is the
-	// same the next time, so that keys and certificates that belong together do.
+	// watchEvery is how often Watch looks, if Options don't say it. What has changed is
+	// read when it is the same the next time, so that a key and its certificate, which
+	// can't be written at once, are.
 	watchEvery = 400 * time.Millisecond
 )
 
@@ -181,7 +182,7 @@ func (c *Config) setStatus(loaded time.Time) {
 // are mistakes all stays as it is, and Status and OnReload tell.
 func (c *Config) Watch(ctx context.Context) {
 	w := watch{config: c}
-	for sleep(ctx, watchEvery) == nil {
+	for sleep(ctx, c.watchEvery) == nil {
 		w.step(ctx)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/fault"
@@ -123,7 +124,7 @@ func (n *node) start(dir string, kill int) *process {
 
 // run makes a System and serves until ctx is done.
 func (p *process) run(ctx context.Context) error {
-	c, err := live.Open(filepath.Join(p.dir, "mox.conf"), live.Options{})
+	c, err := live.Open(filepath.Join(p.dir, "mox.conf"), live.Options{WatchEvery: time.Hour}) // Nobody edits the files.
 	if err != nil {
 		return err
 	}
