@@ -195,7 +195,7 @@ func runTLSPubkeyGen(_ context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	names, err := k.write(inv.args[0] + "." + now.UTC().Format("20060102T150405"))
+	names, err := k.write(inv.args[0] + "." + now.UTC().Format("20060102T150405Z"))
 	if err != nil {
 		return err
 	}

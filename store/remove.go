@@ -177,7 +177,8 @@ func (d *Dir) HasData(name string) (bool, error) {
 // removeKeptOf removes the records of an account that are kept beside the journal.
 func (d *Dir) removeKeptOf(accountID string) error {
 	for _, sub := range []string{asideDir, failedDir} {
-		kept, err := keptRecords(filepath.Join(d.opts.Dir, "journal", sub))
+		dir := filepath.Join(d.opts.Dir, "journal", sub)
+		kept, err := keptRecords(dir)
 		if err != nil {
 			return err
 		}
@@ -186,7 +187,7 @@ func (d *Dir) removeKeptOf(accountID string) error {
 				err = errors.Join(err, removeKept(k.path))
 			}
 		}
-		if err != nil {
+		if err := errors.Join(err, atomicfile.SyncDir(dir)); err != nil {
 			return err
 		}
 	}

@@ -52,6 +52,7 @@ type task struct {
 	System *server // A whole System is to be run. Nil: the store alone.
 	Load   string  // Of a System: one of the loads below.
 	Rcpts  []string
+	Acked  string // Of loadRemove: a file with ids of what was acknowledged to the account that stays.
 }
 
 // Loads of a System.
@@ -60,6 +61,7 @@ const (
 	loadMail   = "mail"   // Mail alone.
 	loadRemote = "remote" // Mail of alice to others.
 	loadOne    = "one"    // One message of alice to Rcpts.
+	loadRemove = "remove" // Mail to two accounts, of which one is removed.
 	loadNone   = "none"
 )
 
@@ -117,6 +119,8 @@ type child struct {
 	mailer   *mailer
 	accounts map[string]*store.Account
 	once     sync.Once
+
+	delivered int // Messages of loadRemove.
 }
 
 // runChild does a task until it is killed.
@@ -191,7 +195,7 @@ func (c *child) openStore(faults *fault.Set) error {
 	}
 	c.d = c.system.Accounts()
 	c.mailer = &mailer{c.system, c.tell}
-	if c.Load == loadNone {
+	if c.Load == loadNone || c.Load == loadRemove {
 		return nil
 	}
 	// The password is checked once, which takes longer than most children live.
@@ -237,6 +241,8 @@ func (c *child) work() {
 	switch c.Load {
 	case loadNone:
 		forever()
+	case loadRemove:
+		c.removeUnderLoad()
 	case loadOne:
 		c.sendOne()
 		forever()
@@ -376,6 +382,15 @@ func (c *child) deliver(rng *rand.Rand) {
 func (c *child) deliverTo(id, key string, names []string, asFile bool) error {
 	msg := newMessage(id)
 	c.tell(fact{Op: opOffering, ID: id, Hash: hash(msg), Accounts: names, Key: key})
+	if err := c.put(msg, key, names, asFile); err != nil {
+		return err
+	}
+	c.tell(fact{Op: opDelivered, ID: id})
+	return nil
+}
+
+// put delivers a message.
+func (c *child) put(msg []byte, key string, names []string, asFile bool) error {
 	an, err := store.Analyze(bytes.NewReader(msg), int64(len(msg)))
 	if err != nil {
 		return err
@@ -393,7 +408,6 @@ func (c *child) deliverTo(id, key string, names []string, asFile bool) error {
 	if err := c.d.Deliver(c.ctx, dl); err != nil {
 		return errors.Join(err, content.Discard())
 	}
-	c.tell(fact{Op: opDelivered, ID: id})
 	return nil
 }
 
