@@ -118,17 +118,18 @@ func (ed *editor) value(e *entry, key string, old, v reflect.Value, depth int) {
 // entries changes the entries of a map.
 func (ed *editor) entries(e *entry, old, value reflect.Value, depth int) {
 	for _, key := range sortedKeys(old) {
-		i := e.index(key.String())
-		if i < 0 {
+		v := value.MapIndex(key)
+		if v.IsValid() && same(old.MapIndex(key), v) {
+			continue // Most are, and looking them up takes time.
+		}
+		switch i := e.index(key.String()); {
+		case i < 0:
 			ed.fail("key %q is not in the text", key)
 			return
-		}
-		v := value.MapIndex(key)
-		switch {
-		case !v.IsValid():
-			e.remove(i)
-		case !same(old.MapIndex(key), v):
+		case v.IsValid():
 			ed.entry(e.children[i], key.String(), old.MapIndex(key), v, depth)
+		default:
+			e.remove(i)
 		}
 	}
 	for _, key := range sortedKeys(value) {

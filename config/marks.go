@@ -54,10 +54,11 @@ func (c *checker) marked(s scope, v reflect.Value) {
 	case reflect.Struct:
 		for f, value := range v.Fields() {
 			switch {
-			case !later(f):
-				c.marked(s.in(f.Name), value)
-			case !isZero(value):
+			case isZero(value): // As most are.
+			case later(f):
 				s.in(f.Name).is(ErrLater)
+			default:
+				c.marked(s.in(f.Name), value)
 			}
 		}
 	default: // A plain value.
