@@ -17,7 +17,7 @@ SOAK_TIME ?= 10m
 # Arguments for `make run`, as in: make run ARGS="-dir /tmp/mail -pedantic"
 ARGS ?=
 
-.PHONY: build run test race check fmt tidy vet lint cross fuzz soak bench microbench gen clean
+.PHONY: build run test race check fmt tidy vet lint cross fuzz soak bench microbench gen upgradedata clean
 
 # The server, as ./mox.
 build:
@@ -93,6 +93,10 @@ microbench:
 gen:
 	$(GO) generate ./...
 	$(GO) test . ./config -run Golden -update
+
+# Data of the current format for versions to come: see testdata/upgrade/README.md.
+upgradedata:
+	$(GO) test . -run 'TestUpgradeData$$' -upgradedata
 
 clean:
 	rm -rf mox mox.exe dist

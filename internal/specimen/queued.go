@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
@@ -18,13 +19,14 @@ const queueLocal = "through the queue"
 // attemptLimit bounds the wait for a message that is due.
 const attemptLimit = 10 * time.Second
 
+// errKilled is why the queue stops with messages in its log.
+var errKilled = errors.New("as if killed")
+
 // makeQueue fills the queue with messages in all states. Their subjects say which.
 func (s *specimen) makeQueue(ctx context.Context) error {
-	// One at a time: what is due is that which was just added.
-	err := s.withQueue(ctx, func(q *queue.DB) error {
-		for _, step := range []func(context.Context, *queue.DB) error{
-			s.queueLocal, s.queueRetired, s.queueWaiting, s.queueDelivering,
-		} {
+	err := s.withQueue(ctx, nil, func(q *queue.DB) error {
+		// One at a time: what is due is that which was just added.
+		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting} {
 			if err := step(ctx, q); err != nil {
 				return err
 			}
@@ -33,6 +35,15 @@ func (s *specimen) makeQueue(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("queue: %w", err)
+	}
+	faults := fault.New()
+	err = s.withQueue(ctx, faults, func(q *queue.DB) error {
+		err := errors.Join(s.queueLogged(ctx, q), s.queueDelivering(ctx, q))
+		faults.Arm(queue.FaultFiled, func() error { return errKilled })
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("log of the queue: %w", err)
 	}
 	return nil
 }
@@ -100,9 +111,12 @@ func (s *specimen) queueLocal(ctx context.Context, q *queue.DB) error {
 // handOver delivers a message of the queue to Main.
 func (s *specimen) handOver(ctx context.Context, d *store.Dir, w *queue.Work) error {
 	return withAccount(ctx, d, Main, func(a *store.Account) error {
-		content, err := d.ContentLink(ctx, w.File)
-		if err != nil {
-			return err
+		content := d.ContentBytes(w.Data)
+		if w.Data == nil {
+			var err error
+			if content, err = d.ContentLink(ctx, w.File); err != nil {
+				return err
+			}
 		}
 		analysis, err := store.Analyze(content.ReaderAt(), content.Size())
 		if err != nil {
@@ -147,7 +161,7 @@ func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 }
 
 // queueWaiting leaves messages that wait: for their time, after an attempt, on
-// hold, a notification without sender, and one whose sender was not answered.
+// hold, and a notification without sender.
 func (s *specimen) queueWaiting(ctx context.Context, q *queue.DB) error {
 	if _, err := s.add(ctx, q, "waiting after an attempt", queue.New{Account: Main}, "bob@remote.example"); err != nil {
 		return err
@@ -169,7 +183,6 @@ func (s *specimen) queueWaiting(ctx context.Context, q *queue.DB) error {
 		{"waiting for its time", queue.New{Account: Main, NotBefore: later}},
 		{"held", queue.New{Account: Main, Hold: true, SMTPUTF8: true, RequireTLS: &tls}},
 		{"notification", queue.New{Account: "", NotBefore: later}},
-		{"not answered", queue.New{Account: Main, Provisional: true}},
 	} {
 		if _, err := s.add(ctx, q, m.subject, m.n, "bob@remote.example", "carol@other.example"); err != nil {
 			return fmt.Errorf("%s: %w", m.subject, err)
@@ -178,7 +191,19 @@ func (s *specimen) queueWaiting(ctx context.Context, q *queue.DB) error {
 	return nil
 }
 
-// queueDelivering leaves a message in the middle of an attempt.
+// queueLogged leaves messages that are in the log alone, one of which goes when the
+// queue is opened: its sender was not answered.
+func (s *specimen) queueLogged(ctx context.Context, q *queue.DB) error {
+	_, err := s.add(ctx, q, "waiting in the log", queue.New{Account: Main, NotBefore: s.now.Add(farAhead)}, "bob@remote.example")
+	if err != nil {
+		return err
+	}
+	_, err = s.add(ctx, q, "not answered", queue.New{Account: Main, Provisional: true}, "bob@remote.example")
+	return err
+}
+
+// queueDelivering leaves a message in the middle of an attempt. It has rows, though
+// it is in the log.
 func (s *specimen) queueDelivering(ctx context.Context, q *queue.DB) error {
 	if _, err := s.add(ctx, q, "was being delivered", queue.New{Account: Main}, "bob@remote.example"); err != nil {
 		return err

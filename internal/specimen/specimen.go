@@ -23,6 +23,7 @@ import (
 	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
@@ -174,9 +175,9 @@ func (s *specimen) withLogins(fn func(db *authdb.DB) error) error {
 }
 
 // withQueue runs fn on the open queue.
-func (s *specimen) withQueue(ctx context.Context, fn func(q *queue.DB) error) error {
+func (s *specimen) withQueue(ctx context.Context, faults *fault.Set, fn func(q *queue.DB) error) error {
 	q, err := queue.Open(ctx, queue.Options{
-		Dir: s.path("queue"), Log: s.log, Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
+		Dir: s.path("queue"), Log: s.log, Faults: faults, Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local:       func(domain string) bool { return domain == Domain },
 		KeepRetired: func(string) time.Duration { return farAhead },
 	})

@@ -80,7 +80,7 @@ func countRows(t *testing.T, data string) map[string]map[string]int64 {
 // delivery can be.
 func wantFiles(t *testing.T, data string) {
 	t.Helper()
-	for _, pattern := range []string{"journal/*.log", "journal/files/*", "journal/aside/*", "journal/failed/*", "accounts/mia/msg/*/*"} {
+	for _, pattern := range []string{"journal/*.log", "journal/files/*", "journal/aside/*", "journal/failed/*", "queue/journal/*.log", "queue/content/*/*", "accounts/mia/msg/*/*"} {
 		if found, err := filepath.Glob(filepath.Join(data, pattern)); err != nil || len(found) == 0 {
 			t.Errorf("there is nothing at %s: %v", pattern, err)
 		}
@@ -162,7 +162,7 @@ func wantStates(t *testing.T, data string) {
 	want := []string{
 		"delivered: retired delivered", "dropped: retired dropped", "failed: retired failed", "held: held ",
 		"notification: waiting ", "through the queue: retired delivered",
-		"waiting after an attempt: waiting ", "waiting for its time: waiting ", "was being delivered: waiting ",
+		"waiting after an attempt: waiting ", "waiting for its time: waiting ", "waiting in the log: waiting ", "was being delivered: waiting ",
 	}
 	if list := slices.Sorted(maps.Keys(got)); !slices.Equal(list, want) {
 		t.Errorf("queue: got %q, want %q", list, want)
