@@ -108,7 +108,9 @@ func TestBackupWhileBusy(t *testing.T) {
 		defer mu.Unlock()
 		m[text] = true
 	}
+	const rounds, each = 3, 150
 	stop := make(chan struct{})
+	tickets, done := make(chan struct{}, rounds*each), make(chan struct{}, rounds*each) // A slow disk shall not make it long.
 	var wg sync.WaitGroup
 	busy := func(fn func(i int) error) {
 		wg.Go(func() {
@@ -116,12 +118,12 @@ func TestBackupWhileBusy(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				default:
+				case <-tickets:
 				}
 				if err := fn(i); err != nil {
 					t.Error(err)
-					return
 				}
+				done <- struct{}{}
 			}
 		})
 	}
@@ -144,15 +146,15 @@ func TestBackupWhileBusy(t *testing.T) {
 		note(gone, text)
 		return err
 	})
-	for range 3 {
+	for range rounds {
 		if t.Failed() {
 			break
 		}
-		for n := 0; n < 100; {
-			mu.Lock()
-			n = len(acked)
-			mu.Unlock()
-			runtime.Gosched()
+		for range each {
+			tickets <- struct{}{}
+		}
+		for range each / 3 {
+			<-done
 		}
 		mu.Lock()
 		before := make(map[string]bool, len(acked))
