@@ -103,12 +103,17 @@ func (m *messageCopier) leave(ctx context.Context) error {
 }
 
 // isKnown says whether a file was copied, belongs to what came since, or is to be
-// erased.
+// erased. Of a delivery that is being applied, the file is there before the row, and
+// the journal has both.
 func (m *messageCopier) isKnown(ctx context.Context, id int64) bool {
-	if _, ok := m.ids[id]; ok || id >= m.row.Lowest {
+	if _, ok := m.ids[id]; ok || id >= m.row.Lowest || m.a.reservedID(id) || m.db.Get(ctx, &Erase{EmailID: id}) == nil {
 		return true
 	}
-	return m.db.Get(ctx, &Erase{EmailID: id}) == nil
+	err := m.a.View(ctx, func(tx *Tx) error {
+		_, err := tx.Email(id)
+		return err
+	})
+	return !errors.Is(err, ErrExpunged)
 }
 
 // message copies the file of an Email.

@@ -50,6 +50,31 @@ func failAfter(n int, err error) func(int64) error {
 	}
 }
 
+// TestCopyBeingApplied: a file that a delivery has put in its place, and that has no
+// row yet, is not taken for one that nobody knows.
+func TestCopyBeingApplied(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a")
+	reached, release := make(chan struct{}), make(chan struct{})
+	w.faults.Arm(FaultFilePlaced, func() error {
+		reached <- struct{}{}
+		<-release
+		return nil
+	})
+	w.deliver(testMessage(0, "x"), "a")
+	<-reached
+	w.deliver(testMessage(1, "y"), "a") // Its id is given when the first is committed.
+	release <- struct{}{}
+	<-reached
+	res, err := w.d.CopyTo(t.Context(), filepath.Join(t.TempDir(), "copy"), CopyOptions{})
+	if err != nil || res.Messages != 1 || len(res.Problems) > 0 {
+		t.Errorf("got %+v, %v", res, err)
+	}
+	w.faults.Disarm(FaultFilePlaced)
+	close(release)
+	w.wantInbox("a", testMessage(0, "x"), testMessage(1, "y"))
+}
+
 // TestSums reads the checksums of a copy.
 func TestSums(t *testing.T) {
 	t.Parallel()
