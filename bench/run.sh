@@ -4,7 +4,7 @@
 #
 #	bench/run.sh [part...]
 #
-# Parts: disk deliver submit account syncs first-sync idle login queue start; all by default. What is
+# Parts: disk deliver submit account syncs first-sync idle login queue backup start; all by default. What is
 # measured goes to standard output as Markdown, and row by row, in JSON, to a file that
 # is named at the end. Needs Go and strace, and root for the peers. Settings, in
 # the environment:
@@ -98,7 +98,7 @@ rounds() {
 		for s in "${servers[@]}"; do
 			[[ $s != postfix || $1 == part_deliver || $1 == part_submit || $1 == part_syncs ]] || continue
 			[[ $s != dovecot || $1 != part_submit ]] || continue
-			[[ $s == mox || $1 != part_queue ]] || continue
+			[[ $s == mox || ($1 != part_queue && $1 != part_backup) ]] || continue
 			say "$1, round $round, $s"
 			"$1" "$s"
 			server stop "$s"
@@ -154,6 +154,49 @@ part_queue() {
 	measure "$1" "queue filling" submit -accounts $accounts -c 10 -n "$(scaled 100000)" -per 100 -size 1024 -rcpt queuetemperror@localhost
 	sleep 10
 	measure "$1" "queue full" rss
+}
+
+# backups makes backups beside the data, one after the other, until a file appears.
+# They are put aside with what else was, since removing files slows what comes after.
+backups() {
+	local i=0
+	mkdir -p "$MOX_DIR.old"
+	until [[ -e $BENCH_DIR/enough ]]; do
+		"$MOX" -config "$MOX_DIR/mox.conf" backup -json "$MOX_DIR.old/backup.$(date +%s.%N)" >>"$BENCH_DIR/backups" || say "backup failed"
+		i=$((i + 1))
+	done
+	say "$i backups"
+}
+
+# delivered measures deliveries at two rates of concurrency, with or without backups.
+delivered() {
+	deliver "$1" "deliver c=1, $2" 1 "$(scaled 6000)"
+	deliver "$1" "deliver c=10, $2" 10 "$(scaled 12000)"
+}
+
+# part_backup compares deliveries while backups are made with those before and after,
+# then makes one with nothing else to do.
+part_backup() {
+	local job started
+	fresh "$1"
+	PIDS=$(server pids "$1")
+	unmeasured "$1" rates
+	deliver "$1" "backup filling" 10 "$(scaled 50000)"
+	delivered "$1" "no backup"
+	rm -f "$BENCH_DIR/enough" "$BENCH_DIR/backups"
+	backups 9>&- &
+	job=$!
+	delivered "$1" "backups"
+	touch "$BENCH_DIR/enough"
+	wait "$job"
+	delivered "$1" "no backup"
+	sleep 2
+	started=$(date +%s%N)
+	"$MOX" -config "$MOX_DIR/mox.conf" backup -json "$MOX_DIR.old/backup.last" >"$BENCH_DIR/backups"
+	"$mailbench" note -json -label "$1" -figure "backup alone" "seconds=$((($(date +%s%N) - started) / 1000000))e-3" \
+		"messages=$(sed 's/.*"messages":\([0-9]*\).*/\1/' "$BENCH_DIR/backups")" "bytes=$(sed 's/.*"bytes":\([0-9]*\).*/\1/' "$BENCH_DIR/backups")" \
+		"rss_anon_kib=$(awk '/^RssAnon/ { print $2 }' "/proc/$PIDS/status")" >>"$results"
+	mv "$MOX_DIR.old/backup.last" "$MOX_DIR.old/backup.$(date +%s.%N)"
 }
 
 # part_account alternates between the account that is full and empty ones.
@@ -298,7 +341,7 @@ machine() {
 }
 
 parts=("$@")
-((${#parts[@]})) || parts=(disk deliver submit account syncs first-sync idle login queue start)
+((${#parts[@]})) || parts=(disk deliver submit account syncs first-sync idle login queue backup start)
 for part in "${parts[@]}"; do
 	[[ $(type -t "part_${part/-/_}") == function ]] || fail "no part $part"
 done
@@ -315,7 +358,7 @@ fi
 for part in "${parts[@]}"; do
 	case $part in
 	disk) part_disk ;;
-	account | syncs | queue) rounds 1 "part_$part" ;;
+	account | syncs | queue | backup) rounds 1 "part_$part" ;;
 	*) rounds "$ROUNDS" "part_${part/-/_}" ;;
 	esac
 done

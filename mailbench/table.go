@@ -120,6 +120,10 @@ func sections() []section {
 			}},
 		{"Memory with messages in the queue", []line{{"none", "queue empty", "rss", ""}, {"100,000 of 1 KiB", "queue full", "rss", ""}},
 			[]column{{"RSS MiB", mib("rss_kib"), "%.1f"}, {"PSS MiB", mib("pss_kib"), "%.1f"}}, nil},
+		backups(deliver.columns),
+		{"Backup of that with nothing else to do", []line{{"beside the data", "backup alone", "note", ""}}, []column{
+			{"messages", extra("messages"), "%.0f"}, {"seconds", extra("seconds"), "%.2f"}, {"RssAnon MiB after", mib("rss_anon_kib"), "%.1f"},
+		}, nil},
 		{"Deliveries to one account by 10 connections", []line{emptyLine, fullLine}, deliver.columns,
 			[]goal{
 				{"accepted with 50,000 messages, times that when empty", fullLine, emptyLine, "", perSec, perSec, 0.9, false},
@@ -167,6 +171,18 @@ func sections() []section {
 			{"bbolt, one row per transaction", "disk", "fsync bbolt Update", "c=1"},
 		}, []column{{"/s", perSec, "%.0f"}, {"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, nil},
 	}
+}
+
+// backups is the section for deliveries while one backup after the other is made.
+func backups(columns []column) section {
+	s := section{title: "Deliveries while backups are made, of 80,000 messages and more", columns: columns}
+	for _, c := range []int{1, 10} {
+		without := line{fmt.Sprintf("c=%d, no backup", c), fmt.Sprintf("deliver c=%d, no backup", c), "smtp-deliver", ""}
+		with := line{fmt.Sprintf("c=%d, backups", c), fmt.Sprintf("deliver c=%d, backups", c), "smtp-deliver", ""}
+		s.lines = append(s.lines, without, with)
+		s.goals = append(s.goals, goal{fmt.Sprintf("p50 at c=%d with backups, times that without", c), with, without, "", p50, p50, 2, true})
+	}
+	return s
 }
 
 // submissions is the section for messages of users, through the queue to accounts
