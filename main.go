@@ -37,7 +37,7 @@ var commands = []command{
 	{"setaccountpassword", "[-json] account", setAccountPasswordHelp, runSetAccountPassword},
 	{"loglevels", "[-json] [level [package]]", loglevelsHelp, runLoglevels},
 	{"backup", "[-verbose] [-json] directory", backupHelp, runBackup},
-	{"restore", "[-account name] [-config directory] [-force] [-json] backup datadir", restoreHelp, runRestore},
+	{"restore", "[-account name] [-config directory] [-force] [-temp directory] [-json] backup datadir", restoreHelp, runRestore},
 	{"queue list", "[filter flags] [-sort by] [-asc] [-json]", queueListHelp, runQueueList},
 	{"queue schedule", "[filter flags] [-now] [-json] duration", queueScheduleHelp, runQueueSchedule},
 	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},

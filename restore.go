@@ -15,8 +15,8 @@ import (
 
 const restoreHelp = `Make a data directory from a backup, for a server that does not run.
 
-The backup is read from beginning to end and compared with its manifest first, and
-never changed; nothing is linked to it. The data directory may not be there yet, or
+The backup is verified first, as by "verifydata", and never changed; nothing is
+linked to it. The data directory may not be there yet, or
 is empty. If restoring is broken off, no server starts there; the command can be
 run again, and begins anew.
 
@@ -33,6 +33,7 @@ The configuration of the server stays as it is.
 	                   be there yet, or is empty
 	-force             also restore a backup that is damaged or incomplete, as far as
 	                   that goes
+	-temp directory    where databases are copied to be looked at, as for verifydata
 	-json              print what was restored as JSON
 `
 
@@ -41,6 +42,7 @@ func runRestore(ctx context.Context, inv *invocation) error {
 	account := flags.String("account", "", "")
 	configDir := flags.String("config", "", "")
 	force := flags.Bool("force", false, "")
+	temp := flags.String("temp", "", "")
 	asJSON := flags.Bool("json", false, "")
 	if err := inv.parse(flags, 2); err != nil {
 		return err
@@ -50,7 +52,7 @@ func runRestore(ctx context.Context, inv *invocation) error {
 	}
 	p := inv.progress(false, *asJSON)
 	opts := backup.RestoreOptions{
-		Backup: inv.args[0], DataDir: inv.args[1], ConfigDir: *configDir, Force: *force, Lock: lockDataDir,
+		Backup: inv.args[0], DataDir: inv.args[1], ConfigDir: *configDir, Force: *force, Version: version(), Temp: *temp, Lock: lockDataDir,
 		Log: slog.New(logfmt.New(inv.stderr, logfmt.NewLevels(slog.LevelWarn))),
 		Note: func(n backup.Note) {
 			p.note(admin.Note{Message: n.Message, Warning: n.Warning, Done: n.Done, Total: n.Total})

@@ -99,7 +99,7 @@ func (w *world) start() {
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	must(w.t, os.MkdirAll(w.data(), 0o750))
 	if _, err := os.Stat(w.data("receivedid.key")); err != nil {
-		must(w.t, os.WriteFile(w.data("receivedid.key"), []byte("key"), 0o640))
+		must(w.t, os.WriteFile(w.data("receivedid.key"), []byte(cidKey), 0o640))
 	}
 	var err error
 	w.logins, err = authdb.Open(w.data("auth.db"))
@@ -375,6 +375,9 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// cidKey has the size that it must have.
+const cidKey = "0123456789abcdef01234567"
 
 func message(n int) string {
 	return fmt.Sprintf("From: <x@example.org>\r\nSubject: %d\r\n\r\ntext\r\n", n)

@@ -40,6 +40,10 @@ var dataEntries = map[string]treatment{
 	"auth.db":             ours,
 	"receivedid.key":      plain,
 	"acme":                plain,
+	"moved":               plain,
+	"lastknownversion":    plain,
+	"lost+found":          skipped,
+	VersionName:           skipped, // Of a backup that somebody copied by hand.
 	"ctl":                 skipped,
 	"lock":                skipped,
 	"tmp":                 skipped,

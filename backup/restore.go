@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/mjl-/mox/atomicfile"
@@ -59,6 +60,13 @@ type RestoreOptions struct {
 
 	// Force also takes a backup that is damaged or incomplete.
 	Force bool
+
+	// Version is that of this program: a backup of a newer one is refused.
+	Version string
+
+	// Temp is where databases are copied when the backup is verified. "": the
+	// directory of the system for temporary files.
+	Temp string
 
 	// Lock locks a data directory for this process.
 	Lock func(dir string) (unlock func() error, err error)
@@ -143,7 +151,9 @@ type restore struct {
 	need int64          // Bytes that are copied.
 	fs   *atomicfile.FS // Of the data directory; nil where files are synced one by one.
 	dirs []string       // That were made.
-	told time.Time
+
+	mu   sync.Mutex
+	told time.Time // Of the last note.
 }
 
 // check looks at the backup and at where it goes, and makes the data directory.
@@ -220,68 +230,32 @@ func (r *restore) checkOutside(dir string) error {
 	return nil
 }
 
-// verify compares those files of the backup with its manifest that are used. What
-// is wrong is an error, or with Force a problem.
-func (r *restore) verify(ctx context.Context, used func(path string) bool) error {
+// verify looks whether the backup is whole. What is wrong with it in places that
+// are used is an error, or with Force a problem.
+func (r *restore) verify(ctx context.Context, used func(place string) bool) error {
 	r.note("verifying %s", r.opts.Backup)
-	if _, err := os.Stat(filepath.Join(r.opts.Backup, DataDir, "accounts")); err != nil {
-		return fmt.Errorf("%w: %s is no backup: %w", ErrRestore, r.opts.Backup, err)
-	}
-	m, err := OpenManifest(r.opts.Backup)
+	opts := VerifyOptions{Dir: r.opts.Backup, Version: r.opts.Version, Temp: r.opts.Temp, Lock: r.opts.Lock, Progress: func(p Progress) {
+		r.progress("verifying "+p.Step+": files", p.Files)
+	}}
+	sum, err := Verify(ctx, opts, func(p Problem) {
+		if p.Severity == Error && used(p.Place) {
+			r.res.problem("%s: %s", p.Place, p.Text)
+		}
+	})
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		r.res.problem("the backup was not finished: it has no %s", ManifestName)
-	case errors.Is(err, ErrManifest):
-		r.res.problem("%v", err)
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrRestore, err)
-	default:
-		err = r.compare(ctx, m, used)
-		if err := errors.Join(err, m.Close()); err != nil {
-			return err
-		}
-	}
-	if len(r.res.Problems) > 0 && !r.opts.Force {
+	case sum.What != "backup":
+		return fmt.Errorf("%w: %s is no backup", ErrRestore, r.opts.Backup)
+	case len(r.res.Problems) > 0 && !r.opts.Force:
 		return fmt.Errorf("%w: the backup is damaged or incomplete", ErrRestore)
 	}
-	return nil
-}
-
-// compare reads the files that a manifest names.
-func (r *restore) compare(ctx context.Context, m *ManifestFile, used func(path string) bool) error {
+	m, err := OpenManifest(r.opts.Backup)
+	if err != nil {
+		return nil //nolint:nilerr // Known by now, and wished so.
+	}
 	r.res.Version, r.res.Made = m.Header().Version, m.Header().Started
-	buf := make([]byte, 128<<10)
-	var files int64
-	for {
-		f, err := m.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		} else if errors.Is(err, ErrManifest) {
-			r.res.problem("%v", err)
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !used(f.Path) {
-			continue
-		}
-		size, crc, err := checksum(filepath.Join(r.opts.Backup, filepath.FromSlash(f.Path)), buf)
-		switch {
-		case err != nil:
-			r.res.problem("%s: %v", f.Path, err)
-		case size != f.Size || crc != f.CRC:
-			r.res.problem("%s has %d bytes and checksum %v, not %d and %v", f.Path, size, crc, f.Size, f.CRC)
-		}
-		files++
-		r.progress("verified files", files)
-	}
-	for _, p := range m.Trailer().Problems {
-		r.res.problem("when it was made: %s", p)
-	}
-	return nil
+	return m.Close()
 }
 
 // all restores with the data directory locked. From the marker on, it is of no use
@@ -511,16 +485,22 @@ func (r *restore) end(context.Context) error {
 }
 
 func (r *restore) note(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.told = time.Now()
 	r.opts.Note(Note{Message: fmt.Sprintf(format, args...)})
 }
 
 func (r *restore) warn(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.opts.Note(Note{Message: strings.ToValidUTF8(fmt.Sprintf(format, args...), "?"), Warning: true})
 }
 
-// progress tells how far a step is, now and then.
+// progress tells how far a step is, now and then. Several goroutines verify.
 func (r *restore) progress(message string, done int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if now := time.Now(); now.Sub(r.told) >= progressEvery {
 		r.told = now
 		r.opts.Note(Note{Message: message, Done: done})

@@ -81,8 +81,8 @@ func TestRestoreRefused(t *testing.T) {
 		"over a configuration":        {func(o *RestoreOptions) { o.ConfigDir = filepath.Join(w.dir, "config") }, "is not empty"},
 		"into the backup":             {func(o *RestoreOptions) { o.DataDir = filepath.Join(dest, "data", "new") }, "are in each other"},
 		"configuration in the backup": {func(o *RestoreOptions) { o.ConfigDir = filepath.Join(dest, "new") }, "are in each other"},
-		"no backup":                   {func(o *RestoreOptions) { o.Backup = full }, "is no backup"},
-		"a server's data":             {func(o *RestoreOptions) { o.Backup = w.dir }, "the backup is damaged or incomplete"},
+		"no backup":                   {func(o *RestoreOptions) { o.Backup = full }, "neither a backup nor a data directory"},
+		"a server's data":             {func(o *RestoreOptions) { o.Backup = w.dir }, "has no manifest"},
 		"a server that runs": {func(o *RestoreOptions) {
 			o.Lock = func(string) (func() error, error) { return nil, errors.New("server is running") }
 		}, "server is running"},
@@ -113,8 +113,8 @@ func TestRestoreDamaged(t *testing.T) {
 		"a file is missing": {func(dest string) error {
 			return os.Remove(filepath.Join(dest, "data", "accounts", "b", "msg", "a", "1"))
 		}, "b/msg/a/1", 1},
-		"a file is shorter":    {func(dest string) error { return truncate(filepath.Join(dest, "data", "receivedid.key"), 1) }, "receivedid.key has 1 bytes", 1},
-		"a bit":                {func(dest string) error { return flip(filepath.Join(dest, "data", "accounts", "b", "msg", "a", "1")) }, "b/msg/a/1 has 43 bytes and checksum", 1},
+		"a file is shorter":    {func(dest string) error { return truncate(filepath.Join(dest, "data", "receivedid.key"), 1) }, "receivedid.key: the file has 1 bytes", 1},
+		"a bit":                {func(dest string) error { return flip(filepath.Join(dest, "data", "accounts", "b", "msg", "a", "1")) }, "b/msg/a/1: file of email 1 has 43 bytes and checksum", 1},
 		"the manifest":         {func(dest string) error { return flip(filepath.Join(dest, ManifestName)) }, "manifest is damaged", 1},
 		"no manifest":          {func(dest string) error { return os.Remove(filepath.Join(dest, ManifestName)) }, "was not finished", 1},
 		"no queue":             {func(dest string) error { return os.RemoveAll(filepath.Join(dest, "data", "queue")) }, "queue", 1},

@@ -35,7 +35,7 @@ func TestBackup(t *testing.T) {
 	}
 	files := filesOf(t, dest)
 	for path, want := range map[string]string{
-		"config/tls.key": "key", "data/acme/account.key": "acme", "data/receivedid.key": "key", "data/accounts/a/msg/a/1": message(1),
+		"config/tls.key": "key", "data/acme/account.key": "acme", "data/receivedid.key": cidKey, "data/accounts/a/msg/a/1": message(1),
 	} {
 		if files[path] != want {
 			t.Errorf("%s: got %q", path, files[path])
@@ -127,11 +127,17 @@ func TestBackupWhileBusy(t *testing.T) {
 			}
 		})
 	}
+	must(t, w.add("first", "first@remote.example")) // Whichever are quick below.
+	note(acked, "first@remote.example")
 	for g := range 3 {
 		busy(func(i int) error {
 			text := message(10_000*g + i)
 			err := w.deliver(text, accountNames...)
 			note(acked, text)
+			if err == nil && g == 0 { // Then a client of account b removes one.
+				text, err = w.expunge("b", store.UID(3*i+1))
+				note(gone, text)
+			}
 			return err
 		})
 	}
@@ -139,11 +145,6 @@ func TestBackupWhileBusy(t *testing.T) {
 		text := fmt.Sprintf("%d@remote.example", i)
 		err := w.add(text, text)
 		note(acked, text)
-		return err
-	})
-	busy(func(i int) error { // A client of account b.
-		text, err := w.expunge("b", store.UID(3*i+1))
-		note(gone, text)
 		return err
 	})
 	for range rounds {

@@ -106,6 +106,9 @@ func (m *messageCopier) leave(ctx context.Context) error {
 // erased. Of a delivery that is being applied, the file is there before the row, and
 // the journal has both.
 func (m *messageCopier) isKnown(ctx context.Context, id int64) bool {
+	if id <= 0 {
+		return false
+	}
 	if _, ok := m.ids[id]; ok || id >= m.row.Lowest || m.a.reservedID(id) || m.db.Get(ctx, &Erase{EmailID: id}) == nil {
 		return true
 	}
