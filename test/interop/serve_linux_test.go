@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -38,6 +39,58 @@ func TestServeAsRoot(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestServeUnprivileged runs mox serve without root, at ports that anyone may use.
+func TestServeUnprivileged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newService(t, filepath.Join(dir, "s"), fmt.Sprintf("127.%d.%d.%d", 16+rand.IntN(200), rand.IntN(256), 1+rand.IntN(254)))
+	s.ports = map[string]string{"SMTP": "2525", "IMAPS": "9993"}
+	s.configure(nil)
+	if os.Geteuid() == 0 {
+		for _, d := range []string{dir, filepath.Dir(dir)} { // Another user runs there.
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.asUser()
+	}
+	key := filepath.Join(s.keys, "mox.test.key")
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.manage(time.Minute)
+	s.start()
+	if got := s.heard(); got != "READY=1\nSTATUS=serving at 2 addresses" {
+		t.Errorf("the service manager hears first: %q", got)
+	}
+	s.run("setaccountpassword", "alice")
+	s.deliver("one")
+	s.wantMail(1)
+	if got := s.reload(); got != "READY=1\nSTATUS=serving at 2 addresses" {
+		t.Errorf("after a reload: %q", got)
+	}
+	s.signal(s.cmd.Process.Pid, syscall.SIGINT)
+	if got := s.heard(); got != "STOPPING=1\nSTATUS=stopping" {
+		t.Errorf("the service manager hears last: %q", got)
+	}
+	if got := s.wait(); got != 0 {
+		t.Errorf("got exit status %d, want 0", got)
+	}
+	if want := "l=warn m=\"any user may read the key " + key + ": run chmod o-rwx " + key; !strings.Contains(s.out.String(), want) {
+		t.Errorf("the log has no %s:\n%s", want, s.out.String())
+	}
+	s.check()
+	// The level of mox.conf is debug.
+	s.out.reset()
+	s.flags = []string{"-loglevel", "warn"}
+	s.started()
+	s.run("stop")
+	s.wait()
+	if out := s.out.String(); !strings.Contains(out, "l=warn") || strings.Contains(out, "l=info") || strings.Contains(out, "l=debug") {
+		t.Errorf("with -loglevel warn: got %s", out)
+	}
 }
 
 // testDropped looks at the process that serves, and at its whole life.

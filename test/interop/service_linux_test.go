@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type service struct {
 	keys  string            // Directory of certificate and key.
 
 	args   []string // Before the program and its arguments.
+	flags  []string // Before the command.
 	env    []string
 	extra  []*os.File
 	notify *net.UnixConn
@@ -181,7 +183,7 @@ func (s *service) heard() string {
 // start starts the processes. They are ended when the test ends.
 func (s *service) start() {
 	s.t.Helper()
-	args := append(append([]string{}, s.args...), program(s.t), "-config", filepath.Join(s.dir, "config", "mox.conf"), "serve")
+	args := slices.Concat(s.args, []string{program(s.t), "-config", filepath.Join(s.dir, "config", "mox.conf")}, s.flags, []string{"serve"})
 	s.cmd, s.exited = exec.Command(args[0], args[1:]...), make(chan struct{})
 	s.cmd.Dir, s.cmd.Env, s.cmd.ExtraFiles = s.dir, append(os.Environ(), s.env...), s.extra
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.out
