@@ -56,7 +56,7 @@ NotifyAccess=all
 WatchdogSec=2min
 WorkingDirectory={workdir}
 ExecStart={mox} -config {config} serve
-ExecReload=/bin/kill -HUP $MAINPID
+ExecReload={mox} -config {config} config reload
 # SIGTERM stops in order; the first process passes it on.
 KillMode=mixed
 Restart=always

@@ -33,7 +33,7 @@ func TestQuoteUnit(t *testing.T) {
 func TestUnitCommands(t *testing.T) {
 	t.Parallel()
 	lines := regexp.MustCompile(`(?m)^Exec\w+=/mox -config /c/mox\.conf (.*)$`).FindAllStringSubmatch(formatUnit("/mox", "/w", "/c/mox.conf", "/d"), -1)
-	if len(lines) == 0 {
+	if len(lines) != 2 {
 		t.Fatalf("got commands %q", lines)
 	}
 	for _, m := range lines {
