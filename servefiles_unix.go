@@ -80,7 +80,7 @@ func checkFiles(ctx context.Context, list []serveFile, log *slog.Logger) error {
 		case refuse:
 			errs = append(errs, errors.New(problem))
 		case problem != "":
-			log.WarnContext(ctx, problem)
+			log.WarnContext(ctx, "permissions", "problem", problem)
 		}
 	}
 	return errors.Join(errs...)

@@ -73,8 +73,8 @@ func (f *fixer) fixConfig(ctx context.Context, c *live.Config) {
 		if other, err := f.otherDirectory(append(slices.Clone(names), data)); err != nil {
 			return err
 		} else if other != "" {
-			f.log.WarnContext(ctx, fmt.Sprintf("owner and permissions of %s are not changed, since it has things that are not of mox, as %s: give the configuration a directory of its own, or run chown %d:%d %s yourself",
-				f.dir, other, f.user.uid, f.user.gid, quoteArg(f.dir)))
+			f.log.WarnContext(ctx, "owner and permissions of the configuration are not corrected", "problem", fmt.Sprintf(
+				"%s has things that are not of mox, as %s: give the configuration a directory of its own, or run chown %d:%d %s yourself", f.dir, other, f.user.uid, f.user.gid, quoteArg(f.dir)))
 			return nil
 		}
 		f.fix(ctx, ".")
@@ -114,8 +114,8 @@ func (f *fixer) fixData(ctx context.Context, dir string) {
 			ours = ours || err == nil && info.Mode().IsRegular()
 		}
 		if !ours {
-			f.log.WarnContext(ctx, fmt.Sprintf("owner and permissions of the data directory %s are not changed, since it is not empty and has no data of mox: choose another DataDir, or run chown -R %d:%d %s yourself",
-				f.dir, f.user.uid, f.user.gid, quoteArg(f.dir)))
+			f.log.WarnContext(ctx, "owner and permissions of the data directory are not corrected", "problem", fmt.Sprintf(
+				"%s is not empty and has no data of mox: choose another DataDir, or run chown -R %d:%d %s yourself", f.dir, f.user.uid, f.user.gid, quoteArg(f.dir)))
 			return nil
 		}
 		f.tree(ctx, ".")

@@ -201,7 +201,7 @@ func TestFixConfig(t *testing.T) {
 		{"with the data in it", files("data", treeFile{name: "c/data", mode: treeDir}, treeFile{name: "c/data/x", mode: 0o644}),
 			map[string]treeFile{"c": {mode: fixedDir, uid: fixedUser}, "c/data": {mode: treeDir}, "c/data/x": {mode: 0o644}}, "changed=6"},
 		{"a directory of others", files("../data", treeFile{name: "c/.ssh", mode: treeDir}),
-			map[string]treeFile{"c": {mode: treeDir}, "c/mox.conf": {mode: 0o644}, "c/.ssh": {mode: treeDir}}, "it has things that are not of mox, as .ssh: give the configuration a directory of its own"},
+			map[string]treeFile{"c": {mode: treeDir}, "c/mox.conf": {mode: 0o644}, "c/.ssh": {mode: treeDir}}, "has things that are not of mox, as .ssh: give the configuration a directory of its own"},
 	} {
 		dir := fixTree(t, test.files)
 		c, err := live.Open(filepath.Join(dir, "c", "mox.conf"), live.Options{WithoutKeys: true})

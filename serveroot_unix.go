@@ -133,7 +133,7 @@ func (r *rootServer) findUser(context.Context) error {
 	case uerr != nil || gerr != nil || uid == math.MaxUint32 || gid == math.MaxUint32:
 		return fmt.Errorf("there is no user %q: make it, for example with useradd --system --no-create-home --shell /usr/sbin/nologin %s, or set another User in mox.conf", name, quoteArg(name))
 	case uid == 0:
-		return fmt.Errorf("User %q in mox.conf is root, which the server doesn't run as: set another", name)
+		return fmt.Errorf("mox.conf has User %q, which is root, and the server doesn't run as that: set another", name)
 	}
 	r.user = serveUserID{int(uid), int(gid)}
 	return nil

@@ -111,7 +111,7 @@ func (w *certificateWatch) look(ctx context.Context) {
 		}
 	}
 	for _, problem := range certificateProblems(list, now) {
-		log.WarnContext(ctx, problem)
+		log.WarnContext(ctx, "certificate problem", "problem", problem)
 	}
 	w.seen, w.warned = seen, now
 }

@@ -312,7 +312,7 @@ func TestCertificateTold(t *testing.T) {
 	w := &certificateWatch{system: r.System}
 	log := r.opts.Log.(*logBuffer)
 	lines := func(text string) int { return strings.Count(log.String(), text) }
-	const told, warned = `m=certificate pkg=system listener=local file=localhost.crt names=`, `m="no certificate of listener local is for its hostname localhost"`
+	const told, warned = `m=certificate pkg=system listener=local file=localhost.crt names=`, `problem="no certificate of listener local is for its hostname localhost"`
 	// The System looks too, at its start. This is the last it says then.
 	for deadline := time.Now().Add(20 * time.Second); lines(warned) == 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)

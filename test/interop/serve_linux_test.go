@@ -78,7 +78,7 @@ func TestServeUnprivileged(t *testing.T) {
 	if got := s.wait(); got != 0 {
 		t.Errorf("got exit status %d, want 0", got)
 	}
-	if want := "l=warn m=\"any user may read the key " + key + ": run chmod o-rwx " + key; !strings.Contains(s.out.String(), want) {
+	if want := "problem=\"any user may read the key " + key + ": run chmod o-rwx " + key; !strings.Contains(s.out.String(), want) {
 		t.Errorf("the log has no %s:\n%s", want, s.out.String())
 	}
 	s.check()
@@ -469,8 +469,8 @@ func testErrors(s *service) {
 		{"empty variables, and sockets for another process", nil, nil, nil, []string{"MOX_FILES=", "MOX_SOCKETS=", "LISTEN_FDS=x", "LISTEN_PID=1"}, []string{"address already in use"}},
 		{"an address of another machine", replace(s.ip, "192.0.2.1"), nil, nil, nil, []string{"this machine has no address 192.0.2.1: correct IPs"}},
 		{"an unknown user", replace(serviceUser, "nosuchuser"), nil, nil, nil, []string{`there is no user "nosuchuser"`, "useradd --system", "another User in mox.conf"}},
-		{"root as user", replace(serviceUser, "root"), nil, nil, nil, []string{`User "root" in mox.conf is root`}},
-		{"root by number", replace(serviceUser, "0"), nil, nil, nil, []string{`User "0" in mox.conf is root`}},
+		{"root as user", replace(serviceUser, "root"), nil, nil, nil, []string{`mox.conf has User "root", which is root`}},
+		{"root by number", replace(serviceUser, "0"), nil, nil, nil, []string{`mox.conf has User "0", which is root`}},
 		{"a key that isn't there", replace("mox.test.key", "none.key"), nil, nil, nil, []string{"mox.conf:", "none.key: no such file"}},
 		{"descriptors for root", nil, nil, nil, []string{"MOX_SOCKETS=3=127.0.0.1:25"}, []string{"MOX_SOCKETS is set in the environment, and not used as root"}},
 		{"files for root", nil, nil, nil, []string{"MOX_FILES=3=x"}, []string{"MOX_FILES is set in the environment, and not used as root"}},
