@@ -340,6 +340,14 @@ func (w *world) submitFrom(t *testing.T, user, from string, opts gosmtp.MailOpti
 
 // send sends a message with go-smtp, and says QUIT.
 func send(c *gosmtp.Client, from string, opts gosmtp.MailOptions, msg string, to ...string) error {
+	if err := transact(c, from, opts, msg, to...); err != nil {
+		return err
+	}
+	return c.Quit()
+}
+
+// transact sends a message, and leaves the connection for others.
+func transact(c *gosmtp.Client, from string, opts gosmtp.MailOptions, msg string, to ...string) error {
 	if err := c.Mail(from, &opts); err != nil {
 		return fmt.Errorf("MAIL: %w", err)
 	}
@@ -358,7 +366,7 @@ func send(c *gosmtp.Client, from string, opts gosmtp.MailOptions, msg string, to
 	if err := data.Close(); err != nil {
 		return fmt.Errorf("message: %w", err)
 	}
-	return c.Quit()
+	return nil
 }
 
 // queued returns what the queue holds for a recipient.
