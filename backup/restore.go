@@ -238,7 +238,8 @@ func (r *restore) verify(ctx context.Context, used func(place string) bool) erro
 		r.progress("verifying "+p.Step+": files", p.Files)
 	}}
 	sum, err := Verify(ctx, opts, func(p Problem) {
-		if p.Severity == Error && used(p.Place) {
+		// What the manifest warns of is what was missing when the backup was made.
+		if (p.Severity == Error || p.Place == ManifestName) && used(p.Place) {
 			r.res.problem("%s: %s", p.Place, p.Text)
 		}
 	})
