@@ -79,6 +79,7 @@ soak:
 	scripts/fuzz.sh $(SOAK_TIME)
 	$(GO) test -count=1 -timeout 6h ./internal/crashtest -args -crash.rounds=300
 	$(GO) test -count=1 -timeout 6h ./internal/sim -args -sim.rounds=300
+	$(GO) test -count=1 -timeout 6h ./backup -run Large -v -args -backup.messages=1000000
 	$(GO) test -count=1 -timeout 6h ./store -run Model -args -model.steps=200000
 
 # Figures against other mail servers; see docs/performance.md.

@@ -19,8 +19,8 @@ var largeMessages = flag.Int64("backup.messages", 2000, "messages of the account
 // number of messages.
 const anonymousMax = 300_000_000 / 1024
 
-// TestLarge makes a backup of a large account and restores it, and looks at how
-// much memory that takes.
+// TestLarge makes a backup of a large account, verifies it and the server, and
+// restores it, and looks at how much memory that takes.
 func TestLarge(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -51,14 +51,22 @@ func TestLarge(t *testing.T) {
 	start := time.Now()
 	dest, res := w.complete()
 	made := time.Now()
+	if list := w.live(); len(list) > 0 {
+		t.Errorf("the server: found %q", list)
+	}
+	live := time.Now()
+	if got, sum := problems(t, verifyOptions(t, dest)); got != "" || sum.Files < *largeMessages {
+		t.Errorf("the backup: %+v: %s", sum, got)
+	}
+	verified := time.Now()
 	if res.Messages != *largeMessages {
 		t.Errorf("got %d messages", res.Messages)
 	}
 	restored, err := Restore(t.Context(), restoreOptions(t, dest, t.TempDir()))
 	must(t, err)
 	stop()
-	t.Logf("%d messages: backup took %v, restoring %v; at most %d KiB of anonymous memory",
-		res.Messages, made.Sub(start), time.Since(made), most.Load())
+	t.Logf("%d messages: backup took %v, verifying the server %v, verifying the backup %v, restoring, which verifies, %v; at most %d KiB of anonymous memory",
+		res.Messages, made.Sub(start), live.Sub(made), verified.Sub(live), time.Since(verified), most.Load())
 	if restored.Files != res.Files-3 { // Two files are configuration, and one has the version.
 		t.Errorf("%d files were restored, of %d", restored.Files, res.Files)
 	}

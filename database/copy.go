@@ -51,6 +51,20 @@ func OpenCopy(ctx context.Context, path, dir, kind string, schema int64, types .
 	return db, func() error { return errors.Join(db.Close(), os.Remove(temp)) }, nil
 }
 
+// DumpTo makes path a consistent copy of db, as CopyTo does, but one that is to be
+// looked at and removed: it is not synced, which would keep others waiting.
+func DumpTo(ctx context.Context, db *bstore.DB, path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return err
+	}
+	err = db.Read(ctx, func(tx *bstore.Tx) error {
+		_, err := tx.WriteTo(stopWriter{ctx, f})
+		return err
+	})
+	return errors.Join(err, f.Close())
+}
+
 // CopyFile copies the file at path into the directory dir, under a new name that
 // it returns. It is not synced: it is to be looked at, and removed.
 func CopyFile(ctx context.Context, path, dir string) (temp string, err error) {

@@ -281,7 +281,10 @@ func Check(path string) (problems []error) {
 				add(err)
 			}
 		}
-		return nil
+		if len(problems) > 0 {
+			return nil
+		}
+		return checkIndices(tx, add)
 	})
 	if err != nil {
 		add(err)

@@ -142,7 +142,7 @@ func (v *verifier) liveAccount(ctx context.Context, name string, pool *filePool)
 		return err
 	}
 	path := filepath.Join(temp, indexFile)
-	if err := live.copyDatabase(ctx, path); err != nil {
+	if err := live.dumpDatabase(ctx, path); err != nil {
 		return fmt.Errorf("copying database: %w", err)
 	}
 	if damage := database.Check(path); len(damage) > 0 {
@@ -163,4 +163,14 @@ func (v *verifier) liveAccount(ctx context.Context, name string, pool *filePool)
 	c.live, c.content, c.checked, c.handover, c.files = live, v.opts.Content, v.opts.Checked, v.opts.Handover, pool
 	c.journalID, c.waiting = v.d.journal.ID(), append(waiting, v.take(a)...)
 	return c.run(ctx)
+}
+
+// dumpDatabase copies the database while it is in use, to be looked at.
+func (a *Account) dumpDatabase(ctx context.Context, path string) error {
+	a.dbMu.RLock()
+	defer a.dbMu.RUnlock()
+	if a.gone {
+		return ErrClosed
+	}
+	return database.DumpTo(ctx, a.db, path)
 }

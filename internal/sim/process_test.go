@@ -149,6 +149,11 @@ func (p *process) run(ctx context.Context) error {
 	err = p.sys.Serve(ctx)
 	if p.node.inspect != nil && err == nil && !p.isDead() {
 		p.node.inspect(p)
+		if err := p.sys.Close(); err != nil {
+			return err
+		}
+		verify(ctx, w.t, p.node.name+", stopped", p.dir)
+		return nil
 	}
 	return errors.Join(err, p.sys.Close())
 }
@@ -165,6 +170,9 @@ func (p *process) bury() string {
 		p.node.world.t.Errorf("image of %s: %v", p.node.name, err)
 	}
 	p.checkPanics()
+	if err == nil && p.node.world.buried.Add(1)%verifyEvery == 1 {
+		verify(context.Background(), p.node.world.t, p.node.name+", killed", image)
+	}
 	if err := os.RemoveAll(p.dir); err != nil {
 		p.node.world.t.Errorf("removing %s: %v", p.dir, err)
 	}

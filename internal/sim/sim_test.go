@@ -91,6 +91,7 @@ type world struct {
 	ledger *ledger
 	nodes  []*node
 	ids    atomic.Int64
+	buried atomic.Int64 // Processes that were killed.
 }
 
 const zoneText = `
