@@ -103,7 +103,7 @@ func (e *edit) addDomain(d dns.Domain, disabled bool) error {
 
 // DomainRemove removes a domain that no account needs any more, with its aliases.
 func (a *Admin) DomainRemove(ctx context.Context, req DomainRequest) (Domain, error) {
-	return a.changeDomain(ctx, "domain removed", req.Domain, func(e *edit, key string, d dns.Domain) error {
+	return a.changeDomain(ctx, "removed", req.Domain, func(e *edit, key string, d dns.Domain) error {
 		if err := e.checkUnused(d); err != nil {
 			return err
 		}
@@ -139,11 +139,11 @@ func (a *Admin) DomainEnable(ctx context.Context, req DomainRequest) (Domain, er
 }
 
 func (a *Admin) setDomainDisabled(ctx context.Context, name string, disabled bool) (Domain, error) {
-	msg := "domain enabled"
+	change := "enabled"
 	if disabled {
-		msg = "domain disabled"
+		change = "disabled"
 	}
-	return a.changeDomain(ctx, msg, name, func(e *edit, key string, _ dns.Domain) error {
+	return a.changeDomain(ctx, change, name, func(e *edit, key string, _ dns.Domain) error {
 		domain := e.Domains[key]
 		domain.Disabled = disabled
 		e.Domains[key] = domain
@@ -151,8 +151,8 @@ func (a *Admin) setDomainDisabled(ctx context.Context, name string, disabled boo
 	})
 }
 
-// changeDomain changes a domain, and logs that as msg.
-func (a *Admin) changeDomain(ctx context.Context, msg, name string, fn func(e *edit, key string, d dns.Domain) error) (Domain, error) {
+// changeDomain changes a domain, and logs that as a change.
+func (a *Admin) changeDomain(ctx context.Context, change, name string, fn func(e *edit, key string, d dns.Domain) error) (Domain, error) {
 	d, err := parseDomain(name)
 	if err != nil {
 		return Domain{}, err
@@ -170,6 +170,6 @@ func (a *Admin) changeDomain(ctx context.Context, msg, name string, fn func(e *e
 	if err != nil {
 		return Domain{}, err
 	}
-	a.log.InfoContext(ctx, msg, "domain", res.Domain)
+	a.log.InfoContext(ctx, "domain changed", "change", change, "domain", res.Domain)
 	return res, nil
 }

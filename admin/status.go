@@ -92,7 +92,7 @@ func (a *Admin) Status(ctx context.Context, _ Nothing) (Status, error) {
 	if err := a.opts.Accounts.Err(); err != nil {
 		s.Problem = err.Error()
 	}
-	s.queue(a.opts.Queue)
+	s.queue(a.opts.Queue) //nolint:contextcheck // It takes none.
 	return s, s.data(ctx, a)
 }
 
