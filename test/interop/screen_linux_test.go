@@ -2,6 +2,7 @@ package interop
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +31,12 @@ func newScreen(t *testing.T, command string) *screen {
 	// Without a configuration, and with the last screen kept when the program ends.
 	s.run("-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", "-e", "HOME="+s.home, "-e", "LANG=C.UTF-8",
 		"tmux -S "+s.socket+" set-option remain-on-exit on; "+command)
-	t.Cleanup(func() { _, _ = tryCommand(t, nil, s.tmux, "-S", s.socket, "kill-server") })
+	t.Cleanup(func() {
+		// t.Context has ended by now.
+		if out, err := exec.Command(s.tmux, "-S", s.socket, "kill-server").CombinedOutput(); err != nil {
+			t.Errorf("ending tmux: %v: %s", err, out)
+		}
+	})
 	return s
 }
 
