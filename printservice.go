@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -119,6 +121,9 @@ func runPrintService(_ context.Context, inv *invocation) error {
 	data, err := filepath.Abs(c.DataDir())
 	if err != nil {
 		return err
+	}
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) {
+		inv.errorf("the data directory %s must be there before the unit is started: systemd lets only what is there be written to", data)
 	}
 	inv.printf("%s", formatUnit(program, workdir, conf, data))
 	return nil

@@ -57,6 +57,9 @@ func TestPrintService(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, unit, stderr := run(t, "-config", filepath.Join(dir, "mox.conf"), "config", "printservice")
+	if !strings.Contains(stderr, "must be there before the unit is started") {
+		t.Errorf("got %q, and there is no data directory", stderr)
+	}
 	if code != 0 || !strings.Contains(unit, "\nType=notify\n") || !strings.Contains(unit, `50%% of \"it\"/data`) || strings.Contains(unit, "{") {
 		t.Fatalf("got %d, %s%s", code, unit, stderr)
 	}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -56,6 +57,20 @@ func keyNames(s config.Static) (names []string) {
 		}
 	}
 	return names
+}
+
+// pairNames returns the names of files of TLS keys and certificates in mox.conf, each
+// once.
+func pairNames(s config.Static) (names []string) {
+	for _, l := range s.Listeners {
+		if l.TLS != nil {
+			for _, kc := range l.TLS.KeyCerts {
+				names = append(names, kc.CertFile, kc.KeyFile)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // configPath returns the path of a file that is named in mox.conf.

@@ -66,7 +66,7 @@ func (f *fixer) fixConfig(ctx context.Context, c *live.Config) {
 			return err
 		}
 		names := slices.Clone(configNames)
-		for _, name := range keyNames(c.Current().Static) {
+		for _, name := range pairNames(c.Current().Static) {
 			names = append(names, f.below(configPath(c.Dir(), name)))
 		}
 		data := f.below(c.DataDir())

@@ -179,6 +179,7 @@ func TestFixConfig(t *testing.T) {
 			{name: "c/domains.conf", mode: 0o600, text: dynamic},
 			{name: "c/tls", mode: treeDir},
 			{name: "c/tls/a.key", mode: 0o400},
+			{name: "c/tls/a.crt", mode: 0o600},
 			{name: "c/tls/other", mode: 0o644},
 			{name: "c/README", mode: 0o644},
 			{name: "c/earlier", mode: treeDir},
@@ -188,7 +189,7 @@ func TestFixConfig(t *testing.T) {
 	}
 	fixed := map[string]treeFile{
 		"c": {mode: fixedDir, uid: fixedUser}, "c/mox.conf": {mode: 0o640, uid: fixedUser}, "c/domains.conf": {mode: 0o600, uid: fixedUser},
-		"c/tls": {mode: treeDir}, "c/tls/a.key": {mode: 0o600, uid: fixedUser}, "c/tls/other": {mode: 0o644}, "c/README": {mode: 0o644},
+		"c/tls": {mode: treeDir}, "c/tls/a.key": {mode: 0o600, uid: fixedUser}, "c/tls/a.crt": {mode: 0o600, uid: fixedUser}, "c/tls/other": {mode: 0o644}, "c/README": {mode: 0o644},
 		"c/earlier": {mode: fixedDir, uid: fixedUser}, "c/earlier/x": {mode: 0o640, uid: fixedUser}, "outside.key": {mode: 0o600},
 	}
 	for _, test := range []struct {
@@ -197,9 +198,9 @@ func TestFixConfig(t *testing.T) {
 		want  map[string]treeFile
 		log   string
 	}{
-		{"made by root", files("../data"), fixed, "changed=6"},
+		{"made by root", files("../data"), fixed, "changed=7"},
 		{"with the data in it", files("data", treeFile{name: "c/data", mode: treeDir}, treeFile{name: "c/data/x", mode: 0o644}),
-			map[string]treeFile{"c": {mode: fixedDir, uid: fixedUser}, "c/data": {mode: treeDir}, "c/data/x": {mode: 0o644}}, "changed=6"},
+			map[string]treeFile{"c": {mode: fixedDir, uid: fixedUser}, "c/data": {mode: treeDir}, "c/data/x": {mode: 0o644}}, "changed=7"},
 		{"a directory of others", files("../data", treeFile{name: "c/.ssh", mode: treeDir}),
 			map[string]treeFile{"c": {mode: treeDir}, "c/mox.conf": {mode: 0o644}, "c/.ssh": {mode: treeDir}}, "has things that are not of mox, as .ssh: give the configuration a directory of its own"},
 	} {

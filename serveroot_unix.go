@@ -168,16 +168,7 @@ func (r *rootServer) pass(f *os.File, name string) namedFD {
 
 // openKeys opens the files of TLS keys and certificates.
 func (r *rootServer) openKeys(context.Context) error {
-	var names []string
-	for _, l := range r.config.Current().Static.Listeners {
-		if l.TLS != nil {
-			for _, kc := range l.TLS.KeyCerts {
-				names = append(names, kc.CertFile, kc.KeyFile)
-			}
-		}
-	}
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
+	for _, name := range pairNames(r.config.Current().Static) {
 		f, err := os.Open(configPath(r.config.Dir(), name))
 		if err != nil {
 			return err
