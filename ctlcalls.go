@@ -52,6 +52,8 @@ var ctlCalls = []ctlCall{
 	{name: "queueList", doc: "Messages in the queue.", run: plain((*admin.Admin).QueueList)},
 	{name: "queueSchedule", doc: "Change when the next attempts are.", run: plain((*admin.Admin).QueueSchedule)},
 	{name: "queueFail", doc: "Give up messages and tell their senders.", run: plain((*admin.Admin).QueueFail)},
+	{name: "queueHold", doc: "Keep messages from being tried.", run: plain((*admin.Admin).QueueHold)},
+	{name: "queueUnhold", doc: "Let held messages be tried, in their time.", run: plain((*admin.Admin).QueueUnhold)},
 	{name: "queueDrop", doc: "Remove messages and tell nobody.", run: plain((*admin.Admin).QueueDrop)},
 	{name: "verify", doc: "Look for anything that is wrong with the data, while mail flows. Notes have the problems.", run: stream(verifyCall)},
 	{name: "queueDump", doc: "A message as it will be sent.", run: raw((*admin.Admin).QueueDump)},

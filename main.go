@@ -39,6 +39,8 @@ var commands = []command{
 	{"backup", "[-verbose] [-json] directory", backupHelp, runBackup},
 	{"restore", "[-account name] [-config directory] [-force] [-temp directory] [-json] backup datadir", restoreHelp, runRestore},
 	{"queue list", "[filter flags] [-sort by] [-asc] [-json]", queueListHelp, runQueueList},
+	{"queue hold", "[filter flags] [-json]", queueHoldHelp, runQueueHold},
+	{"queue unhold", "[filter flags] [-json]", queueUnholdHelp, runQueueUnhold},
 	{"queue schedule", "[filter flags] [-now] [-json] duration", queueScheduleHelp, runQueueSchedule},
 	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},
 	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},

@@ -24,6 +24,7 @@ Only messages for which all of these hold, all messages if none is given:
 	                     the last hour, "<-2d" more than two days ago
 	-nextattempt when    next attempt before or after such a time: "<1h" is in the next
 	                     hour or due
+	-hold true           those that are held, or with false the others
 	-transport name      to be sent with this transport; "" for the usual way
 	-n number            at most so many
 `
@@ -38,6 +39,23 @@ Long addresses and errors are cut; -json has them whole.
 	-sort by             nextattempt, the default, or queued
 	-asc                 the earliest first, not the latest
 	-json                print an array with all there is to know of each message
+`
+
+const queueHoldHelp = `Keep messages in the queue from being tried, until they are released.
+
+A message that is being delivered is held if that attempt fails. Prints how many
+messages it was.
+` + queueFilterHelp + `
+	-json                print the number and the ids as JSON
+`
+
+const queueUnholdHelp = `Let held messages in the queue be tried, at the time of their next attempt.
+
+Held are those of "queue hold", messages for other servers in a queue that was
+restored from a backup, and messages whose content is damaged. To try them at once,
+"queue schedule -now 0" comes after it. Prints how many messages it was.
+` + queueFilterHelp + `
+	-json                print the number and the ids as JSON
 `
 
 const queueScheduleHelp = `Change when the next attempts of messages in the queue are.
@@ -87,6 +105,7 @@ func (inv *invocation) queueFlags() *queueFlags {
 	f.StringVar(&f.filter.To, "to", "", "")
 	f.TextVar(&f.filter.Submitted, "submitted", admin.When{}, "")
 	f.TextVar(&f.filter.NextAttempt, "nextattempt", admin.When{}, "")
+	f.Func("hold", "", f.setHold)
 	f.Func("transport", "", func(s string) error {
 		f.filter.Transport = &s
 		return nil
@@ -105,6 +124,15 @@ func (f *queueFlags) setIDs(s string) error {
 		}
 		f.filter.IDs = append(f.filter.IDs, id)
 	}
+	return nil
+}
+
+func (f *queueFlags) setHold(s string) error {
+	held, err := strconv.ParseBool(s)
+	if err != nil {
+		return fmt.Errorf("need true or false")
+	}
+	f.filter.Hold = &held
 	return nil
 }
 
@@ -204,6 +232,22 @@ func runQueueSchedule(ctx context.Context, inv *invocation) error {
 		return &usageError{err.Error()}
 	}
 	return inv.changeQueue(ctx, flags, "queueSchedule", req)
+}
+
+func runQueueHold(ctx context.Context, inv *invocation) error {
+	flags := inv.queueFlags()
+	if err := inv.parse(flags.FlagSet, 0); err != nil {
+		return err
+	}
+	return inv.changeQueue(ctx, flags, "queueHold", admin.QueueRequest{Filter: flags.filter})
+}
+
+func runQueueUnhold(ctx context.Context, inv *invocation) error {
+	flags := inv.queueFlags()
+	if err := inv.parse(flags.FlagSet, 0); err != nil {
+		return err
+	}
+	return inv.changeQueue(ctx, flags, "queueUnhold", admin.QueueRequest{Filter: flags.filter})
 }
 
 func runQueueFail(ctx context.Context, inv *invocation) error {

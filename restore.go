@@ -23,7 +23,7 @@ run again, and begins anew.
 Clients have to synchronise all mailboxes again: each gets a new UIDVALIDITY, since
 messages that came after the backup had UIDs that are given again. Messages in the
 queue for other servers are held, since they may have been sent after the backup:
-see "queue list", and drop or release them.
+see "queue list", and "queue unhold" or "queue drop".
 
 The configuration of the server stays as it is.
 

@@ -30,6 +30,7 @@ type QueueFilter struct {
 	To          string  `json:"to,omitempty"`         // An address, or "@domain".
 	Submitted   When    `json:"submitted,omitzero"`   // As ">-1h": in the last hour.
 	NextAttempt When    `json:"nextAttempt,omitzero"` // As "<1h": in the next hour, or due.
+	Hold        *bool   `json:"hold,omitempty"`       // Held, or not.
 	Transport   *string `json:"transport,omitempty"`  // Empty: the default way.
 	Max         int     `json:"max,omitempty"`        // Take at most so many. 0: no maximum.
 }
@@ -181,6 +182,21 @@ func (a *Admin) QueueFail(ctx context.Context, req QueueRequest) (QueueChanged, 
 	})
 }
 
+// QueueHold keeps messages from being tried. Those that are being delivered are held
+// when that ends.
+func (a *Admin) QueueHold(ctx context.Context, req QueueRequest) (QueueChanged, error) {
+	return a.change(ctx, "messages held", req.Filter, func(f queue.Filter) ([]queue.Message, error) {
+		return a.opts.Queue.Hold(ctx, f)
+	})
+}
+
+// QueueUnhold makes held messages wait for their next attempt, at the time it had.
+func (a *Admin) QueueUnhold(ctx context.Context, req QueueRequest) (QueueChanged, error) {
+	return a.change(ctx, "messages released", req.Filter, func(f queue.Filter) ([]queue.Message, error) {
+		return a.opts.Queue.Unhold(ctx, f)
+	})
+}
+
 // QueueDrop removes messages, and tells nobody.
 func (a *Admin) QueueDrop(ctx context.Context, req QueueRequest) (QueueChanged, error) {
 	return a.change(ctx, "messages dropped", req.Filter, func(f queue.Filter) ([]queue.Message, error) {
@@ -262,7 +278,7 @@ func (a *Admin) queueFilter(f QueueFilter) (queue.Filter, error) {
 	}
 	now := time.Now()
 	filter := queue.Filter{
-		IDs: f.IDs, Account: f.Account, From: f.From, To: f.To, Transport: f.Transport, Max: f.Max,
+		IDs: f.IDs, Account: f.Account, From: f.From, To: f.To, Transport: f.Transport, Max: f.Max, Held: f.Hold,
 		Submitted: f.Submitted.filter(now), NextAttempt: f.NextAttempt.filter(now),
 	}
 	if len(f.IDs) > filterIDsMax {

@@ -23,6 +23,38 @@ func (db *DB) Release(ctx context.Context, ids []int64) error {
 	return err
 }
 
+// Hold keeps messages from being tried until they are released, and returns those
+// it did, without prefixes. One that is being delivered is held when that ends, if
+// it is not retired then.
+func (db *DB) Hold(ctx context.Context, f Filter) ([]Message, error) {
+	return db.edit(ctx, f, nil, func(r *messageRow, delivering bool, _ time.Time) Outcome {
+		if delivering {
+			r.HoldNext = true
+			return ""
+		}
+		if r.M.State == Held {
+			return unchanged
+		}
+		r.M.State = Held
+		return ""
+	})
+}
+
+// Unhold makes held messages wait for their attempt, whose time stays as it is, and
+// returns those it did, without prefixes.
+func (db *DB) Unhold(ctx context.Context, f Filter) ([]Message, error) {
+	return db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
+		if r.M.State != Held && !r.HoldNext {
+			return unchanged
+		}
+		r.HoldNext = false
+		if r.M.State == Held {
+			r.M.State, r.Unsure = Waiting, false
+		}
+		return ""
+	})
+}
+
 // Reschedule changes the next attempt of messages that are not being delivered,
 // and returns those it changed, without prefixes. next is called before any is
 // changed; one for which it returns the zero time stays as it is.

@@ -169,6 +169,9 @@ func (f *finishing) run(tx *tx) error {
 		if outcome == "" && r.Drop {
 			outcome = Dropped
 		}
+		if outcome == "" && r.HoldNext {
+			r.M.State, r.HoldNext = Held, false
+		}
 		var err error
 		if outcome == "" {
 			err = tx.update(&r)

@@ -166,6 +166,7 @@ func (f *matcher) match(m *Message) bool {
 		f.toDomain != "" && m.Domain != f.toDomain,
 		f.fromDomain != "" && !hasDomain(m.MailFrom, f.fromDomain),
 		f.Transport != nil && m.Transport != *f.Transport,
+		f.Held != nil && (m.State == Held) != *f.Held,
 		!f.Submitted.match(m.Queued),
 		!f.NextAttempt.match(m.NextAttempt):
 		return false

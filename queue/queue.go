@@ -234,7 +234,8 @@ type Filter struct {
 	State                  State  // Empty: all but retired.
 	Submitted, NextAttempt TimeFilter
 	Transport              *string
-	Max                    int // Zero: no maximum. Of a list its first ones, of changes the oldest messages.
+	Held                   *bool // Held, or not.
+	Max                    int   // Zero: no maximum. Of a list its first ones, of changes the oldest messages.
 }
 
 // TimeFilter selects by a time: before (if Before) or after At. The zero value

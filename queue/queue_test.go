@@ -620,3 +620,38 @@ func TestOptions(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHoldRunning holds messages, one of them while it is being delivered, and
+// releases them.
+func TestHoldRunning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.add("content", "mjl@example.org", "a@remote.example", "b@remote.example")
+	work := w.next()
+	held, err := w.db.Hold(t.Context(), Filter{})
+	if err != nil || rcpts(held) != "a@remote.example b@remote.example" {
+		t.Fatalf("got %s, %v", rcpts(held), err)
+	}
+	crashed := w.crashed()
+	all := reports(work, Report{Retry: true})
+	all[0] = Report{ID: all[0].ID, Result: Result{OK: true}}
+	errorless(t, w.db.Finish(t.Context(), work, all))
+	yes, no := true, false
+	if got := rcpts(w.list(Filter{Held: &yes})); got != "b@remote.example" || len(w.list(Filter{Held: &no})) != 0 {
+		t.Errorf("held are %s", got)
+	}
+	crashed.start() // Both attempts failed, as far as it is known.
+	if got := rcpts(crashed.list(Filter{Held: &yes})); !strings.Contains(got, "a@") || !strings.Contains(got, "b@") {
+		t.Errorf("after a crash held are %s", got)
+	}
+	before := w.list(Filter{})[0].NextAttempt
+	if released, err := w.db.Unhold(t.Context(), Filter{}); err != nil || rcpts(released) != "b@remote.example" {
+		t.Errorf("released %s, %v", rcpts(released), err)
+	}
+	if m := w.list(Filter{})[0]; m.State != Waiting || !m.NextAttempt.Equal(before) {
+		t.Errorf("got %+v, want it waiting for %v", m, before)
+	}
+	if again, err := w.db.Unhold(t.Context(), Filter{}); err != nil || len(again) != 0 {
+		t.Errorf("released again %s, %v", rcpts(again), err)
+	}
+}

@@ -101,6 +101,9 @@ func (db *DB) repair(r *messageRow, broken map[int64]string, now time.Time) bool
 	if m.State == Delivering {
 		m.State, m.LeaseUntil, changed = Waiting, time.Time{}, true
 	}
+	if r.HoldNext {
+		m.State, r.HoldNext, changed = Held, false, true
+	}
 	if why := broken[m.ContentID]; why != "" && m.State != Held {
 		m.State, changed = Held, true
 		r.addResult(Result{Start: now, Error: why})

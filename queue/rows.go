@@ -27,6 +27,7 @@ type messageRow struct {
 	Fail     string // The next attempt fails without a try, for this reason.
 	Unsure   bool   // Provisional, and not released yet.
 	Drop     bool   // To be dropped when the attempt that is running does not deliver it.
+	HoldNext bool   // To be held when the attempt that is running does not retire it.
 	Handed   []Handed
 }
 

@@ -54,7 +54,7 @@ type settings struct {
 	change                              func(*Options)
 
 	submission, implicit, plainLogin, cramMD5, requireTLS bool
-	strict                                    bool // Logins from loopback have limits too.
+	strict                                                bool // Logins from loopback have limits too.
 }
 
 var testConfig = config.Dynamic{
