@@ -71,8 +71,8 @@ cross:
 fuzz:
 	scripts/fuzz.sh $(FUZZ_TIME)
 
-# What takes hours: fuzzing, kills and power cuts, mail for weeks of virtual time, and the model of the store; and what takes
-# much to install: Thunderbird. What came out stands in docs/soak.md.
+# What takes hours: fuzzing, kills and power cuts, mail for weeks of virtual time, a backup of a million messages,
+# and the model of the store; and what takes much to install: Thunderbird. What came out stands in docs/soak.md.
 soak:
 	scripts/install-test-deps.sh soak
 	$(GO) test -count=1 -timeout 10m ./test/interop -run Thunderbird -args -thunderbird
