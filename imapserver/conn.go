@@ -22,7 +22,8 @@ var errEnded = errors.New("imapserver: sessions of the account are ended")
 // take as long as the session's state says. Reads and writes come from one
 // goroutine each at a time; interrupt may come from another.
 type conn struct {
-	net.Conn // The TCP connection, or TLS over it.
+	net.Conn          // The TCP connection, or TLS over it.
+	raw      net.Conn // The TCP connection.
 
 	readMax, writeMax time.Duration
 	readUntil         time.Time // No read waits longer, whatever readMax says. Zero: no such moment.
@@ -34,7 +35,7 @@ type conn struct {
 }
 
 func newConn(nc net.Conn, pieces *sync.Pool) *conn {
-	return &conn{Conn: nc, readMax: preauthIdle, writeMax: preauthWrite, pieces: pieces}
+	return &conn{Conn: nc, raw: nc, readMax: preauthIdle, writeMax: preauthWrite, pieces: pieces}
 }
 
 // Read reads what is there, waiting at most as long as the state allows.
@@ -112,7 +113,8 @@ type writerOnly struct{ io.Writer }
 // interrupt makes the read that waits, and all later ones, return why.
 func (c *conn) interrupt(why error) {
 	c.stopping.Store(&why)
-	_ = c.SetReadDeadline(time.Unix(1, 0)) // If it fails, so does the read.
+	// Not that of Conn, which may just be changing. If it fails, so does the read.
+	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
 }
 
 // prefixedConn is a connection of which some bytes were read already.
