@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -376,10 +377,10 @@ func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.live.OnChange(func(*config.Config) { w.keeper.Changed() })
-		fail := false
+		var fail atomic.Bool
 		made := w.keeper.opts.NewAccount
 		w.keeper.opts.NewAccount = func() (store.NewAccount, error) {
-			if fail {
+			if fail.Load() {
 				return store.NewAccount{}, errors.New("boom")
 			}
 			return made()
@@ -390,13 +391,13 @@ func TestKeeper(t *testing.T) {
 			t.Errorf("an account that had no data has %s", got)
 		}
 		base := w.text(t)
-		fail = true
+		fail.Store(true)
 		w.use(t, base+"\tcarl:\n\t\tDomain: example.org\n")
 		synctest.Wait()
 		if has, err := w.accounts.HasData("carl"); has || err != nil {
 			t.Errorf("has data: %v, %v", has, err)
 		}
-		fail = false
+		fail.Store(false)
 		time.Sleep(keepAgain)
 		synctest.Wait()
 		if got := mailboxes(t, w, "carl"); got != "[Inbox Sent]" {
