@@ -13,7 +13,7 @@ import (
 
 // largeMessages is how many messages the account of TestLarge has. With a million
 // it takes a quarter of an hour, most of that to fill the account.
-var largeMessages = flag.Int64("backup.messages", 2000, "messages of the account that TestLarge makes a backup of")
+var largeMessages = flag.Int64("backup.messages", 500, "messages of the account that TestLarge makes a backup of")
 
 // anonymousMax bounds the memory of the process, in KiB: 300 MB, whatever the
 // number of messages.
