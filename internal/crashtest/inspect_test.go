@@ -19,7 +19,7 @@ import (
 // next start makes of all of it, and the journal that this leaves.
 func inspect(ctx context.Context, dir string, log *slog.Logger) (dump, error) {
 	out := dump{Accounts: map[string]dumpAccount{}}
-	if err := out.verifyJournal(ctx, dir, "after the crash"); err != nil {
+	if err := out.verifyDir(ctx, dir); err != nil {
 		return out, err
 	}
 	d, err := store.Open(ctx, storeOptions(dir, log))

@@ -27,7 +27,7 @@ const drainWait = 30 * time.Second
 // belongs, and looks at all of it.
 func inspectSystem(ctx context.Context, l *mailLedger, dir string) (dump, *mailDump, error) {
 	out, found := dump{Accounts: map[string]dumpAccount{}}, newMailDump()
-	if err := out.verifyJournal(ctx, dir, "after the crash"); err != nil {
+	if err := out.verifyDir(ctx, dir); err != nil {
 		return out, found, err
 	}
 	r, err := l.server.run(ctx, nil)
