@@ -440,3 +440,36 @@ func TestPartlyHandedOver(t *testing.T) {
 		}
 	}
 }
+
+// TestHandedOverOnDisk hands over a message whose rows were made before: its file is
+// synced first, since it is linked as one that is on disk.
+func TestHandedOverOnDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.add("content", "mjl@example.org", "a@remote.example", "x@local.example")
+	for range 2 {
+		work := w.next()
+		n := w.faults.Hits(FaultFileSynced)
+		if work.Local && work.File != "" && n == 0 {
+			t.Error("the file of a hand-over is not synced")
+		}
+		if !work.Local {
+			w.finish(work, Report{Retry: true})
+			continue
+		}
+		if work.File == "" { // It came first: another attempt has the file.
+			w.finish(work, Report{Retry: true, Next: time.Now()})
+			w.flush()
+		}
+	}
+	for _, m := range w.list(Filter{}) {
+		if m.Domain == "local.example" && m.State == Delivering {
+			return
+		}
+	}
+	work := w.next()
+	if !work.Local || work.File == "" || w.faults.Hits(FaultFileSynced) == 0 {
+		t.Errorf("got %+v, %d files synced", work, w.faults.Hits(FaultFileSynced))
+	}
+	w.finish(work, ok())
+}

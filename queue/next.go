@@ -121,6 +121,12 @@ func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 		db.log.Error("messages without their content are held", "file", b.content.Name, "err", why, "messages", len(b.rows))
 		return nil, db.finishHeld(l, why)
 	}
+	if l.local && b.data == nil {
+		// Who gets it links the file, as one that is on disk.
+		if err := db.syncContent(b.content.ID); err != nil {
+			return nil, db.fail(err)
+		}
+	}
 	l.fail = db.failure(&b.rows[0])
 	if l.fail == "" && !l.local {
 		if err := db.commit(&change{run: b.run, rows: len(b.rows)}); err != nil {

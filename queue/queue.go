@@ -178,7 +178,7 @@ type Work struct {
 	Local    bool      // To be handed over.
 	Messages []Message // At least one. Attempts counts this one already.
 	Data     []byte    // The content, if it is in memory: it must not be changed.
-	File     string    // Else its path, valid until Finish.
+	File     string    // Else its path, valid until Finish. If Local, it is on disk.
 	Size     int64     // Of the content.
 	Fail     string    // Not empty: make no attempt, fail for this reason.
 

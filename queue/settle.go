@@ -236,6 +236,17 @@ func (db *DB) writeFile(l *logged) error {
 	return nil
 }
 
+// syncContent makes the file of a content durable that only the log has for certain.
+func (db *DB) syncContent(id int64) error {
+	db.mu.Lock()
+	l := db.recent[id]
+	db.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	return db.syncFile(l)
+}
+
 // syncFile makes the file of a message durable, unless it is or has gone.
 func (db *DB) syncFile(l *logged) error {
 	db.mu.Lock()
