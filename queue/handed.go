@@ -60,7 +60,8 @@ func (db *DB) handedAfter(ctx context.Context, ref string, n int) ([]handedRow, 
 	return q.SortAsc("Ref").Limit(n).List()
 }
 
-// Confirmed forgets keys that accounts have forgotten.
+// Confirmed forgets keys that accounts have forgotten, of those that Unconfirmed has
+// returned.
 func (db *DB) Confirmed(ctx context.Context, keys []Handed) error {
 	leave, err := db.enter(ctx)
 	if err != nil {

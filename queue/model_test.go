@@ -471,7 +471,12 @@ func (m *model) confirm() {
 			keys = append(keys, h)
 		}
 	}
-	m.do("confirming", func() error { return m.w.db.Confirmed(m.t.Context(), keys) }, func() {
+	m.do("confirming", func() error {
+		if _, err := m.w.db.Unconfirmed(m.t.Context(), 100000); err != nil { // From where all are that can be confirmed.
+			return err
+		}
+		return m.w.db.Confirmed(m.t.Context(), keys)
+	}, func() {
 		for _, h := range keys {
 			delete(m.now.unconfirmed, h)
 		}
