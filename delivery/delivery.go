@@ -85,6 +85,7 @@ type Sender struct {
 	opts    Options
 	log     *slog.Logger
 	metrics *metrics
+	started time.Time
 
 	handed atomic.Int64 // Keys that wait for confirmation, about.
 
@@ -127,7 +128,7 @@ func New(opts Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, seed: rand.New(rand.NewChaCha8(seed))}, nil
+	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, started: time.Now(), seed: rand.New(rand.NewChaCha8(seed))}, nil
 }
 
 // random returns a source of random numbers for one goroutine.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/mjl-/mox/dsn"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
@@ -31,29 +32,59 @@ func (s *Sender) handOver(ctx context.Context, id int64, w *queue.Work) []try {
 	ctx, cancel := context.WithTimeout(ctx, handoverTimeout)
 	defer cancel()
 	tries := make([]try, len(w.Messages))
-	h, err := newHandover(id, w)
+	var places []int // In tries, of those handed over.
+	for i := range w.Messages {
+		if tries[i].failure = s.returned(ctx, &w.Messages[i]); tries[i].failure == nil {
+			places = append(places, i)
+		}
+	}
+	h, err := newHandover(id, w, places)
 	if err != nil {
-		for i := range tries {
+		for _, i := range places {
 			tries[i].failure = ours(err)
 		}
 		return tries
 	}
+	if len(places) == 0 {
+		return tries
+	}
 	for i, res := range s.opts.Receiver.HandOver(ctx, h) {
-		tries[i].failure = handoverFailure(ctx, res.Err)
-		tries[i].handed = res.Keys
+		t := &tries[places[i]]
+		t.failure, t.handed = handoverFailure(ctx, res.Err), res.Keys
 	}
 	return tries
 }
 
-// newHandover returns the hand-over for w.
-func newHandover(id int64, w *queue.Work) (receive.Handover, error) {
+// returned returns a failure for a message whose sender has a notification that it
+// failed: the process died before that was recorded. Whoever was told that must not
+// be wrong about it, though another attempt could succeed now.
+func (s *Sender) returned(ctx context.Context, m *queue.Message) *failure {
+	if m.Account == "" || m.MailFrom == "" || m.Queued.After(s.started) {
+		return nil // Nobody to tell, or this process knows.
+	}
+	told, err := s.opts.Receiver.Notified(ctx, m.Account, noticeKey(m, dsn.Failed))
+	if err != nil {
+		s.log.WarnContext(ctx, "asking whether a message was returned", "queue_id", m.ID, "account", m.Account, "err", err)
+	}
+	if !told {
+		return nil
+	}
+	return &failure{code: smtp.CodeTransactionFailed, enhanced: "5.0.0", text: "the message was returned to its sender before", permanent: true, err: errReturned}
+}
+
+// errReturned means that the sender was told that a message failed.
+var errReturned = errors.New("returned to its sender by a process that ended before it was recorded")
+
+// newHandover returns the hand-over for some messages of w, given by their places.
+func newHandover(id int64, w *queue.Work, places []int) (receive.Handover, error) {
 	first := w.Messages[0]
 	from, err := queue.Path(first.MailFrom)
 	if err != nil {
 		return receive.Handover{}, err
 	}
 	h := receive.Handover{CID: id, MailFrom: from, SMTPUTF8: first.SMTPUTF8, Data: w.Data, File: w.File, Size: w.Size, Prefix: first.Prefix}
-	for _, m := range w.Messages {
+	for _, i := range places {
+		m := &w.Messages[i]
 		to, err := queue.Path(m.Rcpt)
 		if err != nil {
 			return receive.Handover{}, err

@@ -127,3 +127,42 @@ func TestAlias(t *testing.T) {
 		}
 	})
 }
+
+// TestReturnedAndNotRecorded has the process die when a sender was told that a
+// message failed, and before that was recorded: it is not delivered then, though it
+// could be, and the sender is not told again.
+func TestReturnedAndNotRecorded(t *testing.T) {
+	run(t, func(e *env) {
+		e.stop()
+		e.send(newMessage("bob@example.org", "alice@example.org"))
+		w, err := e.queue.Next(e.Context())
+		check(e.T, err)
+		m := &w.Messages[0]
+		v := decide(m, try{start: time.Now(), end: time.Now(), failure: &failure{code: 550, enhanced: "5.1.1", text: "no such address", permanent: true}}, e.opts.Schedule, 0)
+		_, err = e.notify(e.Context(), w, m, v)
+		check(e.T, err)
+		check(e.T, e.queue.Finish(e.Context(), w, nil)) // As if the process had died.
+		e.started = time.Now()
+		e.serve()
+		e.settle(time.Hour)
+		if got := e.inbox("bob"); len(got) != 0 {
+			e.Errorf("bob has %d messages", len(got))
+		}
+		e.wantNotices("failed 5.1.1 bob@example.org")
+		delivered := 0
+		for _, text := range e.inbox("alice") {
+			if text == testContent {
+				delivered++
+			}
+		}
+		if delivered != 1 || e.left() != 0 {
+			e.Errorf("alice has %d, %d are left", delivered, e.left())
+		}
+		e.wantLog("returned to its sender by a process that ended before")
+		e.settle(2 * confirmInterval)
+		keys, err := e.queue.Unconfirmed(e.Context(), 10)
+		if err != nil || len(keys) != 0 {
+			e.Errorf("got keys %v, %v", keys, err)
+		}
+	})
+}

@@ -106,6 +106,23 @@ func (r *Receiver) content(ctx context.Context, b []byte) (*store.Content, error
 	return r.opts.Store.ContentFile(ctx, int64(len(b)), bytes.NewReader(b))
 }
 
+// Notified says whether the account of a sender has a notification with this key
+// that was not confirmed yet. An account that is gone has none.
+func (r *Receiver) Notified(ctx context.Context, account, key string) (bool, error) {
+	a, err := r.opts.Store.Account(ctx, account)
+	if errors.Is(err, store.ErrNoAccount) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a notification in account %q: %w", account, err)
+	}
+	told, err := a.HandedOver(ctx, key)
+	if err := errors.Join(err, a.Close()); err != nil {
+		return false, fmt.Errorf("looking for a notification in account %q: %w", account, err)
+	}
+	return told, nil
+}
+
 // Confirm makes accounts forget keys of rows that the queue has retired. Accounts
 // that are gone are fine. After an error it may be called again with all keys.
 func (r *Receiver) Confirm(ctx context.Context, keys []queue.Handed) error {
