@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"regexp"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -47,26 +48,27 @@ func TestLarge(t *testing.T) {
 		a.WaitDurable(t.Context())
 	}
 	must(t, a.Close())
+	debug.FreeOSMemory() // What filling took.
 	most, stop := watchMemory()
 	start := time.Now()
 	dest, res := w.complete()
-	made := time.Now()
+	made, mostMade := time.Now(), most.Load()
 	if list := w.live(); len(list) > 0 {
 		t.Errorf("the server: found %q", list)
 	}
-	live := time.Now()
+	live, mostLive := time.Now(), most.Load()
 	if got, sum := problems(t, verifyOptions(t, dest)); got != "" || sum.Files < *largeMessages {
 		t.Errorf("the backup: %+v: %s", sum, got)
 	}
-	verified := time.Now()
+	verified, mostVerified := time.Now(), most.Load()
 	if res.Messages != *largeMessages {
 		t.Errorf("got %d messages", res.Messages)
 	}
 	restored, err := Restore(t.Context(), restoreOptions(t, dest, t.TempDir()))
 	must(t, err)
 	stop()
-	t.Logf("%d messages: backup took %v, verifying the server %v, verifying the backup %v, restoring, which verifies, %v; at most %d KiB of anonymous memory",
-		res.Messages, made.Sub(start), live.Sub(made), verified.Sub(live), time.Since(verified), most.Load())
+	t.Logf("%d messages: backup took %v, verifying the server %v, verifying the backup %v, restoring, which verifies, %v; at most %d KiB of anonymous memory (until the end of each: %d, %d, %d)",
+		res.Messages, made.Sub(start), live.Sub(made), verified.Sub(live), time.Since(verified), most.Load(), mostMade, mostLive, mostVerified)
 	if restored.Files != res.Files-3 { // Two files are configuration, and one has the version.
 		t.Errorf("%d files were restored, of %d", restored.Files, res.Files)
 	}
