@@ -473,3 +473,18 @@ func TestHandedOverOnDisk(t *testing.T) {
 	}
 	w.finish(work, ok())
 }
+
+// TestReportForAnother finishes a hand-over of two messages with a report for one of
+// them and one for a message that is not in it: the other stays.
+func TestReportForAnother(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.add("content", "mjl@example.org", "x@local.example", "y@local.example")
+	work := w.next()
+	all := reports(work, ok())
+	all[1].ID = 1000
+	errorless(t, w.db.Finish(t.Context(), work, all))
+	if got := rcpts(w.list(Filter{})); got != "y@local.example" {
+		t.Errorf("left is %q", got)
+	}
+}

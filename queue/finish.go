@@ -14,9 +14,10 @@ import (
 const failRetry = time.Minute
 
 // Finish records what came of Work, for all its messages, and ends the lease. It
-// is on disk when Finish returns. A message without a report stays as if the
-// process had died: the attempt counts. What was handed over waits a moment for
-// other changes: nobody waits for that, since accounts know its key.
+// is on disk when Finish returns, but for messages that were handed over while only
+// the log had them: that is noted within seconds, and until then accounts know their
+// keys. A message without a report stays as if the process had died: the attempt
+// counts. What else was handed over waits a moment for other changes.
 //
 // It does not stop when ctx ends: what came of an attempt must be kept.
 func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
@@ -46,7 +47,8 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 // finds the message in the log, and the accounts say that they have it.
 func (db *DB) finishLogged(l *lease, reports map[int64]*Report) bool {
 	db.mu.Lock()
-	if l == nil || l.ended || l.finishing || len(reports) < len(l.entries) {
+	unreported := func(e *entry) bool { return reports[e.id] == nil }
+	if l == nil || l.ended || l.finishing || slices.ContainsFunc(l.entries, unreported) {
 		db.mu.Unlock()
 		return false
 	}
