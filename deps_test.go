@@ -97,7 +97,7 @@ var onlyIn = map[string]string{
 }
 
 // testOnly are modules that no program carries.
-var testOnly = "github.com/emersion/... github.com/google/go-cmp/... github.com/xdg-go/... go.uber.org/goleak pgregory.net/rapid testing testing/..."
+var testOnly = "github.com/emersion/... github.com/google/go-cmp/... github.com/xdg-go/... go.uber.org/goleak gopkg.in/yaml.v3 pgregory.net/rapid testing testing/..."
 
 // testOnlyExceptions are packages that exist for tests and may import the
 // above in files that are not named _test.go.
