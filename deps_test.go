@@ -106,7 +106,7 @@ var testOnlyExceptions = "internal/transcript internal/crashtest internal/sim dn
 // testImports holds what test files may import beyond what their package may.
 // Tests need not keep the order within their layer, nor the forbid list.
 var testImports = map[string]string{
-	"formats": "internal/transcript",
+	"formats": "internal/transcript dnstest",
 	"parts":   "",
 	"stores":  "",
 	"servers": "dnstest",
