@@ -31,8 +31,33 @@ import (
 // enough for more than 20,000 names.
 const cacheSizeDefault = 16 << 20
 
+// Mode is who validates answers.
+type Mode string
+
+// The modes.
+const (
+	// Auto is Validate as long as a server passes DNSSEC records on, else SystemAD.
+	Auto Mode = "auto"
+
+	// Validate validates, and takes nothing from servers that do not pass DNSSEC
+	// records on.
+	Validate Mode = "validate"
+
+	// SystemAD believes the AD bit of servers that are reached over loopback, or that
+	// are trusted by configuration.
+	SystemAD Mode = "system-ad"
+)
+
 // Options is what a Resolver needs. The zero value is for ordinary use.
 type Options struct {
+	// Mode is who validates. Empty: Auto.
+	Mode Mode
+
+	// Anchors are DS records of the root as in a zone file, one a line; comments
+	// begin with a semicolon. They are what validation begins with. Empty: those of
+	// the keys of IANA that are in use, 20326 and 38696.
+	Anchors string
+
 	// Servers are the name servers to ask, as addresses with or without port. Empty:
 	// those of Config.
 	Servers []string
