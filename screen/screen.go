@@ -52,6 +52,11 @@ type Evidence struct {
 
 	OverQuota bool // The account has no room for the message.
 	RateOver  bool // The network has sent the account more than its share.
+
+	SenderUnverified bool // SPF doesn't pass for MAIL FROM, so that nobody could be told of a failure.
+
+	Message    *Message   // Nil until it was read, and where nothing is to be found out about it.
+	Thresholds Thresholds // For Message.
 }
 
 // Refusal is what the configuration of an address says to those who write to it.
@@ -69,7 +74,7 @@ const (
 	Refuse  Action = iota // 5xx
 	Defer                 // 4xx
 	Slow                  // Accept, after Verdict.Wait.
-	Mailbox               // Accept, into Verdict.Mailbox whatever was intended.
+	Mailbox               // Accept, though it was refused, into Verdict.Mailbox.
 	Accept
 )
 
@@ -99,13 +104,32 @@ const (
 	MembersOnly     Reason = "members-only"
 	NoRoom          Reason = "over-quota"
 	HighRate        Reason = "high-rate"
+	UnverifiedMany  Reason = "unverified-recipients"
+
+	// Of messages that were read. Reputations have the names of their methods.
+	ListAllow         Reason = "list-allow"
+	DMARCPolicy       Reason = "dmarc-policy"
+	AuthRequired      Reason = "msg-auth-required"
+	LocalUser         Reason = "local-user"
+	Reporting         Reason = "reporting"
+	SPFPolicy         Reason = "spf-policy"
+	ReverseName       Reason = "iprev"
+	SubjectPassed     Reason = "subjectpass"
+	SubjectPassGiven  Reason = "give-subjectpass"
+	JunkContent       Reason = "junk-content"
+	JunkContentStrict Reason = "junk-content-strict"
+	Blocklisted       Reason = "dns-blocklisted"
 )
 
 // Reasons returns all reasons, for metrics.
 func Reasons() []Reason {
 	return []Reason{
 		NoBadSignals, ListMember, TakenByCatchAll, UnknownUser, UnknownDomain, DisabledDomain, Configured,
-		TestRecipient, Backscatter, MailLoop, MembersOnly, NoRoom, HighRate,
+		TestRecipient, Backscatter, MailLoop, MembersOnly, NoRoom, HighRate, UnverifiedMany,
+		ListAllow, DMARCPolicy, AuthRequired, LocalUser, Reporting, SPFPolicy, ReverseName, SubjectPassed, SubjectPassGiven,
+		JunkContent, JunkContentStrict, Blocklisted,
+		Reason(MethodFromAddress), Reason(MethodToAddress), Reason(MethodFromDomain), Reason(MethodFromOrg), Reason(MethodSigner),
+		Reason(MethodIP1), Reason(MethodIP2), Reason(MethodIP3),
 	}
 }
 
@@ -115,8 +139,22 @@ type Verdict struct {
 	Reason      Reason
 	Explanation string // For the log and the recipient; may name what the sender must not know.
 
-	Wait    time.Duration // Before the answer, zero for none.
-	Mailbox string        // For Mailbox.
+	// Needs is the evidence that is missing. Unless it is NeedsNothing there is no
+	// decision yet: Decide is asked again with it.
+	Needs Needs
+
+	Method Method // By which a reputation was found, "" if none was looked for.
+	Steps  []Step // How it came about.
+
+	Wait     time.Duration // Before the answer, zero for none.
+	Mailbox  string        // Where it goes in place of the intended mailbox, "" for that.
+	Destined string        // The mailbox it would have gone to otherwise, if that counts later.
+	Seen     bool          // It needs not to be read.
+	List     bool          // From a mailing list.
+	Reject   bool          // It is delivered, though it was refused.
+	Keep     bool          // Refused mail that the recipient may want to see.
+	SlowDown bool          // The peer is to be slowed down.
+	Override string        // Why DMARC's policy was not followed.
 
 	// For Defer and Refuse.
 	Code     int
@@ -145,6 +183,8 @@ func Decide(e Evidence) Verdict {
 		return Verdict{Action: actionOf(r.Code), Reason: Configured, Explanation: "refused by the configuration of the address", Code: r.Code, Enhanced: r.Enhanced, Text: r.Text}
 	case e.NullSender && e.OtherRcpts > 0:
 		return refuse(Backscatter, 452, "5.3", "one recipient at a time for the null sender", "notifications are for one recipient")
+	case e.SenderUnverified && e.OtherRcpts > 0:
+		return refuse(UnverifiedMany, 452, "5.3", "one recipient at a time for senders that SPF does not verify", "a failure for one of several recipients could be told to nobody")
 	case e.Received > ReceivedMax:
 		return refuse(MailLoop, 550, "4.6", "message is going in circles", fmt.Sprintf("%d Received fields, more than %d", e.Received, ReceivedMax))
 	case e.NotMember:
@@ -153,9 +193,14 @@ func Decide(e Evidence) Verdict {
 		return refuse(HighRate, 452, "2.2", "too many messages now", "the sender's network has exceeded its rate for the account")
 	case e.OverQuota:
 		return refuse(NoRoom, 452, "2.2", "mailbox is full", "the account is over its quota")
+	case e.Message != nil:
+		return analyze(e.Message, e.Thresholds)
 	}
 	return accept(e)
 }
+
+// decided returns whether there is a decision, or evidence is missing.
+func (v Verdict) decided() bool { return v.Reason != "" || v.Needs != NeedsNothing }
 
 func accept(e Evidence) Verdict {
 	v := Verdict{Action: Accept, Reason: NoBadSignals, Explanation: "nothing speaks against it"}
