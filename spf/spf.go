@@ -9,6 +9,7 @@ package spf
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mjl-/mox/dns"
@@ -78,23 +79,69 @@ type Evaluation struct {
 	Problem error
 }
 
-// Verify evaluates the policy of the sender of a message (section 4). It asks
-// for no more than evaluationLookupsMax names, and it is for the caller to bound the
-// time with ctx: section 4.6.4 asks for at least 20 seconds. When ctx is done the
-// result is TempError.
+// Verify evaluates the policy of the sender of a message (section 4). It looks up
+// at most 123 names, and it is for the caller to bound the time with ctx: section
+// 4.6.4 asks for at least 20 seconds. When ctx is done the result is TempError.
 func Verify(ctx context.Context, resolver dns.Resolver, args Args) Evaluation {
-	return Evaluation{Result: None}
+	e := Evaluation{Identity: MailFrom, Domain: args.MailFrom.IPDomain.Domain}
+	localpart := string(args.MailFrom.Localpart)
+	if args.MailFrom.IsZero() {
+		e.Identity, e.Domain, localpart = Hello, args.Hello.Domain, ""
+	}
+	if e.Domain.IsZero() || !args.RemoteIP.IsValid() {
+		e.Result, e.Problem = None, ErrDomain
+		return e
+	}
+	c := check{
+		resolver:     resolver,
+		ip:           args.RemoteIP,
+		localpart:    localpart,
+		senderDomain: e.Domain.ASCII,
+		hello:        args.Hello.XString(false),
+		receiver:     args.LocalHostname.ASCII,
+		now:          args.Now,
+	}
+	c.run(ctx, e.Domain.ASCII, &e)
+	return e
+}
+
+// run evaluates, with the defaults for what is not known.
+func (c *check) run(ctx context.Context, domain string, e *Evaluation) {
+	if c.localpart == "" {
+		c.localpart = "postmaster" // Section 4.3.
+	}
+	if c.receiver == "" {
+		c.receiver = "unknown" // Section 7.3.
+	}
+	c.ip, c.authentic = c.ip.Unmap().WithZone(""), true
+	o := c.host(ctx, domain)
+	e.Result, e.Mechanism, e.Problem = o.result, o.mechanism, o.problem
+	e.Authentic = c.authentic && o.result != TempError
+	if o.result == Fail {
+		e.Explanation = c.explain(ctx, o)
+	}
 }
 
 // Lookup returns the record of a domain, and its text if there is exactly one that
-// claims to be one. The error is one of Resolver, ErrNoRecord, ErrRecords, or a
+// claims to be a record. The error is one of Resolver, ErrNoRecord, ErrRecords, or a
 // *SyntaxError.
 func Lookup(ctx context.Context, resolver dns.Resolver, domain dns.Domain) (text string, record Record, res dns.Result, err error) {
-	return "", Record{}, dns.Result{}, nil
+	return lookup(ctx, resolver, domain.Absolute())
 }
 
-// Record is a policy.
-type Record struct{}
-
-// ParseRecord parses a policy. The error is a *SyntaxError.
-func ParseRecord(text string) (Record, error) { return Record{}, nil }
+// lookup is Lookup for any absolute name.
+func lookup(ctx context.Context, resolver dns.Resolver, name string) (text string, record Record, res dns.Result, err error) {
+	texts, res, err := resolver.LookupTXT(ctx, name)
+	if err != nil {
+		return "", Record{}, res, err
+	}
+	first := slices.IndexFunc(texts, isRecord)
+	if first < 0 {
+		return "", Record{}, res, ErrNoRecord
+	}
+	if slices.ContainsFunc(texts[first+1:], isRecord) {
+		return "", Record{}, res, ErrRecords
+	}
+	record, err = ParseRecord(texts[first])
+	return texts[first], record, res, err
+}
