@@ -14,25 +14,35 @@ import (
 // packetsMax bounds the packets that wait to be read from a connection.
 const packetsMax = 100
 
+// backend makes the replies of a server. It is safe for concurrent use.
+type backend interface {
+	// handle returns the packets that come for a query, and when.
+	handle(packet []byte, network string) (replies [][]byte, delay time.Duration)
+	refusesTCP() bool
+}
+
 // Dial connects to the server of the zone, for resolver.Options: in memory, so that
 // no clock but that of package time is involved. All addresses are its address.
 func (z *Zone) Dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	return dial(ctx, network, z)
+}
+
+// dial connects to a server in memory.
+func dial(ctx context.Context, network string, b backend) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	if network == "tcp" && z.faults.RefuseTCP {
+	if network == "tcp" && b.refusesTCP() {
 		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
-	return &conn{zone: z, network: network, packets: make(chan []byte, packetsMax), closed: make(chan struct{}), expired: make(chan struct{})}, nil
+	return &conn{backend: b, network: network, packets: make(chan []byte, packetsMax), closed: make(chan struct{}), expired: make(chan struct{})}, nil
 }
 
-// conn is a connection to the server of a zone, from the client's side. It has no
+// conn is a connection to a server in memory, from the client's side. It has no
 // goroutine: replies are made by Write, and those that take time come from timers.
 // Reading and writing is for one goroutine each.
 type conn struct {
-	zone    *Zone
+	backend backend
 	network string
 	packets chan []byte // Replies, for TCP with their lengths before them.
 	unread  []byte      // Of the packet being read, for TCP.
@@ -72,7 +82,7 @@ func (c *conn) Write(b []byte) (int, error) {
 
 // query has a query replied to.
 func (c *conn) query(packet []byte) {
-	replies, delay := c.zone.handle(packet, c.network)
+	replies, delay := c.backend.handle(packet, c.network)
 	send := func() {
 		for _, p := range replies {
 			if c.network == "tcp" {

@@ -30,6 +30,8 @@ type Faults struct {
 	NoEDNS    bool          // Queries with EDNS are an error of format.
 	OneAlias  bool          // A reply has no more than one CNAME, and nothing behind it.
 	NoSOA     bool          // Replies have no SOA.
+	Strip     bool          // Of a Tree: all that is DNSSEC is left out.
+	AD        bool          // Of a Tree: all answers are said to be authentic.
 
 	// Forgeries come before each reply over UDP, ForgeriesTCP over TCP. With
 	// OnlyForged nothing else comes.
@@ -51,93 +53,22 @@ const (
 	Short   // Less than a header.
 )
 
-// SetFaults changes what is wrong with the server.
-func (z *Zone) SetFaults(f Faults) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.faults = f
-}
-
-// handle returns the packets with which the server replies to a query, and when.
+// handle implements backend.
 func (z *Zone) handle(packet []byte, network string) (replies [][]byte, delay time.Duration) {
-	query := &mdns.Msg{}
-	if err := query.Unpack(packet); err != nil || len(query.Question) != 1 || query.Response {
-		return nil, 0
-	}
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	udp := network == "udp"
-	if udp && z.faults.Drop > 0 {
-		z.faults.Drop--
-		return nil, 0
-	}
-	m := z.reply(query)
-	if m == nil {
-		return nil, 0
-	}
-	forgeries := z.faults.Forgeries
-	if udp {
-		z.fit(query, m)
-	} else {
-		forgeries = z.faults.ForgeriesTCP
-	}
-	good, err := m.Pack()
-	if err != nil {
-		return nil, 0
-	}
-	for _, f := range forgeries {
-		replies = append(replies, f.forge(query, m, packet))
-	}
-	if !z.faults.OnlyForged {
-		replies = append(replies, good)
-	}
-	return replies, z.faults.Delay
-}
-
-// fit truncates a reply to what the query allows over UDP.
-func (z *Zone) fit(query, m *mdns.Msg) {
-	size := udpSizeDefault
-	if opt := query.IsEdns0(); opt != nil {
-		size = max(size, int(opt.UDPSize()))
-	}
-	m.Truncate(size)
-	if z.faults.Truncate {
-		m.Truncated = true
-		m.Answer, m.Ns = nil, nil
-	}
+	return z.front.handle(packet, network, z.reply)
 }
 
 // reply returns the reply of a server that looks up names for others, or nil for
 // none.
 func (z *Zone) reply(query *mdns.Msg) *mdns.Msg {
-	m := (&mdns.Msg{}).SetReply(query)
-	m.RecursionAvailable = true
-	opt := query.IsEdns0()
-	if opt != nil && z.faults.NoEDNS {
-		m.Rcode = mdns.RcodeFormatError
+	m, ok := z.begin(query)
+	if !ok {
 		return m
 	}
-	if opt != nil {
-		m.SetEdns0(opt.UDPSize(), opt.Do())
-	}
-	asked := query.Question[0]
-	if z.faults.LowerCase {
-		m.Question = []mdns.Question{{Name: strings.ToLower(asked.Name), Qtype: asked.Qtype, Qclass: asked.Qclass}}
-	}
-	failure, authentic := z.answer(m, asked)
+	failure, authentic := z.answer(m, query.Question[0])
+	opt := query.IsEdns0()
 	m.AuthenticatedData = authentic && (query.AuthenticatedData || opt != nil && opt.Do())
-	switch failure {
-	case Timeout:
-		return nil
-	case Temporary, Bogus:
-		m.Rcode = mdns.RcodeServerFailure
-		m.Answer, m.Ns, m.AuthenticatedData = nil, nil, false
-		if failure == Bogus && opt != nil {
-			own := m.IsEdns0()
-			own.Option = append(own.Option, &mdns.EDNS0_EDE{InfoCode: mdns.ExtendedErrorCodeDNSBogus, ExtraText: "made bogus"})
-		}
-	}
-	return m
+	return failure.spoil(m)
 }
 
 // answer puts the answer to a question into m, following aliases.

@@ -29,19 +29,22 @@ var errServe = errors.New("dnstest: no port is free for both UDP and TCP")
 type Server struct {
 	Addr string // With the port, the same for both.
 
-	zone  *Zone
-	udp   net.PacketConn
-	tcp   net.Listener
-	stop  chan struct{}
-	slots chan struct{}
-	wg    sync.WaitGroup
+	backend backend
+	udp     net.PacketConn
+	tcp     net.Listener
+	stop    chan struct{}
+	slots   chan struct{}
+	wg      sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool // Nil when closed.
 }
 
 // Serve starts a server for the zone on a free port of 127.0.0.1.
-func (z *Zone) Serve(ctx context.Context) (*Server, error) {
+func (z *Zone) Serve(ctx context.Context) (*Server, error) { return serve(ctx, z) }
+
+// serve starts a server on a free port of 127.0.0.1.
+func serve(ctx context.Context, b backend) (*Server, error) {
 	for range serveTries {
 		var lc net.ListenConfig
 		udp, err := lc.ListenPacket(ctx, "udp", "127.0.0.1:0")
@@ -56,7 +59,7 @@ func (z *Zone) Serve(ctx context.Context) (*Server, error) {
 			continue
 		}
 		s := &Server{
-			Addr: udp.LocalAddr().String(), zone: z, udp: udp, tcp: tcp,
+			Addr: udp.LocalAddr().String(), backend: b, udp: udp, tcp: tcp,
 			stop: make(chan struct{}), slots: make(chan struct{}, servedMax), conns: map[net.Conn]bool{},
 		}
 		s.wg.Go(s.serveUDP)
@@ -109,7 +112,7 @@ func (s *Server) serveUDP() {
 		if err != nil {
 			return // Closed: a socket without peer has no other errors worth waiting for.
 		}
-		replies, delay := s.zone.handle(buf[:n], "udp")
+		replies, delay := s.backend.handle(buf[:n], "udp")
 		s.wg.Go(func() {
 			defer func() { <-s.slots }()
 			if !s.wait(delay) {
@@ -153,10 +156,10 @@ func (s *Server) register(c net.Conn) bool {
 // serveConn replies to queries until the client closes the connection, or
 // something fails.
 func (s *Server) serveConn(c net.Conn) {
-	s.zone.mu.Lock()
-	refuse := s.zone.faults.RefuseTCP
-	s.zone.mu.Unlock()
-	for !refuse {
+	if s.backend.refusesTCP() {
+		return
+	}
+	for {
 		if err := c.SetDeadline(time.Now().Add(serveTimeout)); err != nil {
 			return
 		}
@@ -168,7 +171,7 @@ func (s *Server) serveConn(c net.Conn) {
 		if _, err := io.ReadFull(c, packet); err != nil {
 			return
 		}
-		replies, delay := s.zone.handle(packet, "tcp")
+		replies, delay := s.backend.handle(packet, "tcp")
 		if !s.wait(delay) {
 			return
 		}

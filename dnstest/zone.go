@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	mdns "github.com/miekg/dns"
 )
@@ -27,12 +26,11 @@ const (
 // failures. It need not be one zone in the sense of the standards. It may be
 // changed at any time, and is safe for concurrent use.
 type Zone struct {
-	mu        sync.Mutex
+	front
+
+	// Guarded by the front's mutex.
 	records   map[string]map[uint16][]mdns.RR // By owner, in lower case.
 	authentic map[string]bool                 // By the name that is the top of it.
-	failures  map[key]Failure
-	queries   map[key]int
-	faults    Faults
 }
 
 // key is a name in lower case, and a type, 0 for all.
@@ -44,12 +42,7 @@ type key struct {
 // ParseZone parses records as in a zone file (RFC 1035, section 5). Names are
 // relative to the root, so that the dot at their end may be left out.
 func ParseZone(text string) (*Zone, error) {
-	z := &Zone{
-		records:   map[string]map[uint16][]mdns.RR{},
-		authentic: map[string]bool{},
-		failures:  map[key]Failure{},
-		queries:   map[key]int{},
-	}
+	z := &Zone{front: newFront(), records: map[string]map[uint16][]mdns.RR{}, authentic: map[string]bool{}}
 	return z, z.Set(text)
 }
 
@@ -105,32 +98,6 @@ func (z *Zone) SetAuthentic(name string, authentic bool) {
 	z.authentic[newKey("", name).name] = authentic
 }
 
-// Fail makes questions for a name fail, of a type as "MX", or of all types if it
-// is empty. With None they don't any more.
-func (z *Zone) Fail(typ, name string, f Failure) {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.failures[newKey(typ, name)] = f
-}
-
-// Clear ends all failures and faults.
-func (z *Zone) Clear() {
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	z.failures = map[key]Failure{}
-	z.faults = Faults{}
-}
-
-// Queries returns how often a name was asked for by way of the network, real or
-// not: with repetitions, and also as what another is an alias of. Typ is as in
-// Fail.
-func (z *Zone) Queries(typ, name string) int {
-	k := newKey(typ, name)
-	z.mu.Lock()
-	defer z.mu.Unlock()
-	return count(z.queries, k)
-}
-
 // count returns the number for a key, of all its types if it has none.
 func count(counts map[key]int, k key) int {
 	if k.typ != 0 {
@@ -171,14 +138,6 @@ func (z *Zone) isAuthentic(name string) bool {
 		}
 	}
 	return false
-}
-
-// failure returns what becomes of a question.
-func (z *Zone) failure(k key) Failure {
-	if f := z.failures[k]; f != None {
-		return f
-	}
-	return z.failures[key{name: k.name}]
 }
 
 // ancestors returns a name and those above it, the root last.
