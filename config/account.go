@@ -45,7 +45,7 @@ type IncomingWebhook struct {
 // Destination says what happens with mail for an address.
 type Destination struct {
 	Mailbox                      string    `sconf:"optional" sconf-doc:"Mailbox for the mail, made when needed. If absent, Inbox."`
-	Rulesets                     []Ruleset `mox:"later" sconf:"optional" sconf-doc:"Other mailboxes for some mail. The first whose conditions all hold is taken."`
+	Rulesets                     []Ruleset `sconf:"optional" sconf-doc:"Other mailboxes for some mail. The first whose conditions all hold is taken."`
 	SMTPError                    string    `sconf:"optional" sconf-doc:"Refuse mail with this: 421 for now, or 550 for good, then a space and a text for the sender. Mailbox and Rulesets can't be set with it."`
 	MessageAuthRequiredSMTPError string    `mox:"later" sconf:"optional" sconf-doc:"Refuse mail whose sender is not verified by SPF or DKIM with this text, of at most 256 printable ASCII characters."`
 	FullName                     string    `sconf:"optional" sconf-doc:"Name of the user at this address, if it is not that of the account."`

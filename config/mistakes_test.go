@@ -226,7 +226,7 @@ func TestLater(t *testing.T) {
 	}
 	for _, path := range []string{
 		"ACME", "TLS", "Transports", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP", "Domains.example.org.DKIM",
-		"Accounts.anna.Destinations.anna@example.org.Rulesets", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
+		"Accounts.anna.OutgoingWebhook", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
 	} {
 		if got[path] != 1 {
 			t.Errorf("%s: got %d problems, want one", path, got[path])

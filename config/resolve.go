@@ -47,6 +47,8 @@ type Target struct {
 	Members      []Target // Of an alias; each has an account.
 	PostPublic   bool     // Of an alias: anyone may send to it, otherwise only members.
 	AllowMsgFrom bool     // Of an alias: accounts of members may send from it.
+
+	rules []Rule // See Match. None with an alias: members have their own.
 }
 
 // IsMember tells whether an address is one of those an alias stands for.
@@ -65,6 +67,7 @@ type destination struct {
 	mailbox string
 	address string // As configured.
 	refuse  *smtp.Error
+	rules   []Rule
 }
 
 type alias struct {
@@ -193,7 +196,7 @@ func (c *Config) postmaster(address smtp.Address) Target {
 }
 
 func (d destination) target(address smtp.Address) Target {
-	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse}
+	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse, rules: d.rules}
 }
 
 func (c *Config) aliasTarget(address smtp.Address, a alias) Target {
