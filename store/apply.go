@@ -263,10 +263,11 @@ func (tx *Tx) deliver(it *item, rcpt *recordRcpt) error {
 	}
 	facts := r.facts
 	facts.RcptTo, facts.Reason = rcpt.rcptTo, rcpt.reason
+	facts.Forwarded, facts.ForwardDKIM, facts.List = rcpt.forwarded, rcpt.forwardDKIM, rcpt.list
 	size := r.size + int64(len(rcpt.prefix))
 	e := Email{
 		ID: rcpt.emailID, CreateSeq: tx.nextModSeq(), Size: size, FileSize: r.size, CRC: r.crc, Prefix: rcpt.prefix,
-		Received: r.received, MailboxID: box.ID, Facts: facts,
+		Received: r.received, MailboxID: box.ID, Facts: facts, Verdict: rcpt.verdict,
 	}
 	if err := tx.insertEmail(&e, an, box.ID); err != nil {
 		return err

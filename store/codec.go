@@ -32,7 +32,7 @@ type record struct {
 	size     int64             // Of the content.
 	crc      uint32            // Of the content.
 	analysis Analysis
-	facts    Facts // RcptTo and Reason are per recipient.
+	facts    Facts // Without what is per recipient.
 	received time.Time
 	rcpts    []recordRcpt
 
@@ -52,6 +52,12 @@ type recordRcpt struct {
 	keywords           []string
 	key                string // For the hand-over from the queue.
 	rcptTo, reason     string
+	forwarded, list    bool
+	forwardDKIM        string
+	verdict            []byte
+	destined           string
+	reject             bool
+	contentKey         int64 // Of a reject, as in Reject.
 }
 
 // encode returns the record's bytes in parts, so that the content need not be
@@ -123,6 +129,13 @@ func (r *recordRcpt) encode(e *enc) {
 	e.string(r.key)
 	e.string(r.rcptTo)
 	e.string(r.reason)
+	e.bool(r.forwarded)
+	e.bool(r.list)
+	e.string(r.forwardDKIM)
+	e.bytes(r.verdict)
+	e.string(r.destined)
+	e.bool(r.reject)
+	e.uint(uint64(r.contentKey))
 }
 
 func (r *recordRcpt) decode(d *dec) {
@@ -138,6 +151,13 @@ func (r *recordRcpt) decode(d *dec) {
 	r.key = d.string()
 	r.rcptTo = d.string()
 	r.reason = d.string()
+	r.forwarded = d.bool()
+	r.list = d.bool()
+	r.forwardDKIM = d.string()
+	r.verdict = d.bytes()
+	r.destined = d.string()
+	r.reject = d.bool()
+	r.contentKey = int64(d.uint())
 }
 
 func (f *Facts) encode(e *enc) {
@@ -149,6 +169,13 @@ func (f *Facts) encode(e *enc) {
 	e.uint(uint64(f.TLSCipher))
 	e.bool(f.SMTPUTF8)
 	e.uint(uint64(f.CID))
+	e.string(f.HelloDomain)
+	e.bool(f.HelloVerified)
+	e.bool(f.MailFromVerified)
+	e.string(f.From)
+	e.string(f.FromOrg)
+	e.uint(uint64(f.Validation))
+	e.strings(f.DKIM)
 }
 
 func (f *Facts) decode(d *dec) {
@@ -160,6 +187,13 @@ func (f *Facts) decode(d *dec) {
 	f.TLSCipher = uint16(d.uint())
 	f.SMTPUTF8 = d.bool()
 	f.CID = int64(d.uint())
+	f.HelloDomain = d.string()
+	f.HelloVerified = d.bool()
+	f.MailFromVerified = d.bool()
+	f.From = d.string()
+	f.FromOrg = d.string()
+	f.Validation = int(d.uint())
+	f.DKIM = d.strings()
 }
 
 func (a *Analysis) encode(e *enc) {

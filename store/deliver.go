@@ -29,6 +29,21 @@ type Recipient struct {
 	Key      string   // For hand-overs from the queue, else "".
 	Reason   string   // Of screen's verdict.
 	NoQuota  bool     // It counts against the quota, but is taken in any case.
+
+	Forwarded   bool   // As in Facts.
+	ForwardDKIM string // As in Facts.
+	List        bool   // As in Facts.
+	Verdict     []byte // As in Email. What is longer than VerdictMax is left out.
+
+	// Destined is the mailbox it would have been put into, had it not been put into
+	// Mailbox for the user to look at: with Reject, and for senders who are not known
+	// yet. "": none.
+	Destined string
+
+	// Reject is for a message that was refused. It is stored as seen, unless the
+	// account has it as a reject already, and doesn't count against the quota: it is
+	// refused if it does not fit in, but no other mail is because of it.
+	Reject bool
 }
 
 // RecipientError says which recipient is why a Delivery was refused.
@@ -102,6 +117,7 @@ func (d *Dir) reserve(ctx context.Context, dl Delivery) (*record, error) {
 		inline: dl.Content.inline, size: size, crc: dl.Content.crc, analysis: dl.Analysis,
 		facts: dl.Facts, received: dl.Received, rcpts: make([]recordRcpt, 0, len(dl.To)), shared: &sharedContent{},
 	}
+	r.facts.bound()
 	if dl.Content.file != nil {
 		r.file = []journal.FileRef{*dl.Content.file}
 	}
@@ -142,6 +158,12 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 			return recordRcpt{}, fmt.Errorf("%w: %q", ErrKeyword, kw)
 		}
 	}
+	destined := to.Destined
+	if destined != "" {
+		if destined, err = CheckMailboxName(destined); err != nil {
+			return recordRcpt{}, err
+		}
+	}
 	a := to.Account
 	emailID, messageID, mailboxID, err := a.reserve(size+int64(len(to.Prefix)), to.NoQuota, mailbox, to.Key)
 	if err != nil {
@@ -150,8 +172,18 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 	return recordRcpt{
 		accountID: a.id, account: a.name, mailboxID: mailboxID, mailbox: mailbox, emailID: emailID, messageID: messageID,
 		prefix: to.Prefix, flags: to.Flags, keywords: to.Keywords, key: to.Key,
-		rcptTo: indexable(to.RcptTo, 512), reason: to.Reason,
+		rcptTo: indexable(to.RcptTo, 512), reason: to.Reason, forwarded: to.Forwarded, list: to.List,
+		forwardDKIM: bounded(to.ForwardDKIM, domainMax), verdict: to.verdict(), destined: destined, reject: to.Reject,
 	}, nil
+}
+
+// verdict returns the verdict, unless it is too large: mail is not refused because of it.
+func (to *Recipient) verdict() []byte {
+	if len(to.Verdict) > VerdictMax {
+		to.Account.dir.log.Warn("reason of delivery is too long to keep", "account", to.Account.name, "bytes", len(to.Verdict))
+		return nil
+	}
+	return to.Verdict
 }
 
 // item is a record for one account, waiting to be applied.

@@ -37,6 +37,8 @@ type accountRow struct {
 
 	UIDValidity int64 // The last given, 32 bits.
 	Size        int64 // Bytes of all Emails that have a Message: prefix and file.
+	Rejects     int64 // Number of Reject rows.
+	RejectSize  int64 // Bytes of Size that are of Rejects, and don't count against the quota.
 
 	// JournalID and Watermark name the last record of the journal that is applied.
 	JournalID string
@@ -61,6 +63,8 @@ type Mailbox struct {
 
 	UnseenFrom UID   // No message with a lower UID is unseen: where to look for the first.
 	PurgedSeq  int64 // Highest ModSeq of an Expunged row that was purged: changes since a lower one are not known.
+
+	ForOthers bool // Messages were put here that were destined for another mailbox.
 }
 
 // MailboxGone stands for a deleted mailbox, so that clients can be told.
@@ -116,8 +120,12 @@ type Email struct {
 	MissingLink bool   // An Email between this and its parent is not known.
 	Preview     string // Begin of the text, at most 256 characters.
 
-	MailboxID int64 // Where it was first put, for reputation per mailbox.
-	Facts     Facts
+	MailboxID  int64 // Where it was first put, or would have been: its reputations are of that mailbox.
+	DestinedID int64 // The mailbox it would have been put into, if it was put elsewhere for a look; 0: none.
+	Reject     bool  // It was refused, and is kept for a while: see Reject.
+	Class      Class // How it counts in reputations.
+	Facts      Facts
+	Verdict    []byte // Why it was put there, in the form of who decided it; at most VerdictMax bytes.
 }
 
 // Facts is what was learned while a message came in. For messages that users
@@ -133,6 +141,21 @@ type Facts struct {
 	SMTPUTF8   bool
 	Reason     string // Of screen's verdict.
 	CID        int64  // Connection id in the log.
+
+	// Who it is from, as far as was found out: see Sender. Domains are in A-labels and
+	// lower case, without dot at the end.
+	HelloDomain      string   // Of EHLO, "" for none.
+	HelloVerified    bool     // SPF passes for it.
+	MailFromVerified bool     // SPF passes for its domain.
+	From             string   // The one address in From with its localpart in lower case, "" if there is not exactly one.
+	FromOrg          string   // Organisational domain of From.
+	Validation       int      // A screen.Validation.
+	DKIM             []string // Domains with a signature that passes, at most dkimMax.
+
+	// Of the recipient, as RcptTo and Reason.
+	Forwarded   bool   // From another mailbox of the user: the forwarder doesn't count.
+	ForwardDKIM string // Domain of the forwarder, with a signature that doesn't count.
+	List        bool   // From a mailing list that the user has a rule for.
 }
 
 // Structure is what answers IMAP without opening the message file.
@@ -201,24 +224,30 @@ type SCRAM struct {
 	ServerKey  []byte
 }
 
-// Reputation is what is known of a sender, bounded: the last classified messages
-// and sums over all (spec of package screen). One row for a key of a mailbox.
+// Reputation is what is known of a sender, for one screen.Key and mailbox: the
+// newest classified messages, as many as decisions look at and some more, and sums
+// over all. See reputation.go.
 type Reputation struct {
-	ID        int64
-	MailboxID int64  `bstore:"nonzero,unique MailboxID+Kind+Validated+Key"`
-	Kind      string // "address", "domain", "org", "dkim", "net".
-	Validated bool
-	Key       string
-	Recent    []Classified // Newest last.
-	Junk      int64
-	NotJunk   int64
+	Key     string // See reputationKey.
+	Changed int64  `bstore:"index"` // Day since 1970.
+	Junk    int64
+	NotJunk int64
+
+	// Recent has every classified message that is newer than Floor and FloorID, which
+	// are those of the newest that is not kept any more.
+	Recent  []byte // See appendKept.
+	Floor   int64
+	FloorID int64
 }
 
-// Classified is one message's part in a Reputation.
-type Classified struct {
-	EmailID int64
-	At      time.Time
-	Junk    bool
+// Reject is a message that was refused, and is kept for the user to look at.
+type Reject struct {
+	EmailID    int64
+	MailboxID  int64 // Where it was put.
+	MessageKey int64 `bstore:"index"` // As in Email.
+	ContentKey int64 `bstore:"index"` // Hash of the content, see contentKey.
+	Expires    int64 `bstore:"index"` // Unix seconds; 0: the message was accepted since.
+	Size       int64 // Prefix and file.
 }
 
 // Training is left by a change of junk flags for the junk filter's trainer.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
 )
 
@@ -71,6 +72,8 @@ func (s *specimen) deliver(ctx context.Context, d *store.Dir, n int, msg []byte,
 	dl := store.Delivery{Content: content, Analysis: analysis, Received: at(n), Facts: store.Facts{
 		RemoteIP: "192.0.2.1", LocalIP: "192.0.2.2", EHLO: "remote.example", MailFrom: "ann@remote.example",
 		TLSVersion: 0x0304, TLSCipher: 0x1301, SMTPUTF8: true, CID: 77,
+		HelloDomain: "remote.example", HelloVerified: true, MailFromVerified: true, From: "ann@remote.example", FromOrg: "remote.example",
+		Validation: int(screen.ValidationStrict), DKIM: []string{"remote.example", "forwarder.example"},
 	}}
 	for _, name := range names {
 		a, err := d.Account(ctx, name)
@@ -79,7 +82,7 @@ func (s *specimen) deliver(ctx context.Context, d *store.Dir, n int, msg []byte,
 		}
 		defer a.Close()
 		dl.To = append(dl.To, store.Recipient{
-			Account: a, RcptTo: name + "@" + Domain, Reason: "no-reason", Keywords: []string{"delivered"},
+			Account: a, RcptTo: name + "@" + Domain, Reason: "no-reason", Verdict: []byte(`{"reason":"no-reason"}`), Forwarded: true, ForwardDKIM: "forwarder.example", List: true, Keywords: []string{"delivered"},
 			Prefix: []byte("Delivered-To: " + name + "@" + Domain + "\r\nReturn-Path: <ann@remote.example>\r\n"),
 		})
 	}
