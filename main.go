@@ -78,6 +78,7 @@ var commands = []command{
 	{"config tlspubkey add", "[-no-imap-preauth] [-json] address [name]", tlspubkeyAddHelp, runTLSPubkeyAdd},
 	{"config tlspubkey rm", "[-json] fingerprint", tlspubkeyRmHelp, runTLSPubkeyRm},
 	{"config tlspubkey gen", "stem", tlspubkeyGenHelp, runTLSPubkeyGen},
+	{"dns lookup", "[-server address] [-mode mode] [-json] [type] name", dnsLookupHelp, runDNSLookup},
 	{"sendmail", "[-t] [-i] [-F name] [-f address] [-v] [-C file] [address ...]", sendmailHelp, runSendmail},
 	{"cid", "id", cidHelp, runCID},
 	{"version", "", versionHelp, runVersion},
