@@ -95,7 +95,7 @@ func (c *check) host(ctx context.Context, domain string) outcome {
 		return outcome{result: None, problem: fmt.Errorf("%w: %q", ErrDomain, domain)}
 	}
 	_, record, res, err := lookup(ctx, c.resolver, domain+".")
-	c.authentic = c.authentic && res.Authentic
+	c.note(res, err)
 	if dns.IsNone(err) || errors.Is(err, ErrNoRecord) || errors.Is(err, dns.ErrName) {
 		return outcome{result: None, problem: err}
 	}
@@ -103,6 +103,12 @@ func (c *check) host(ctx context.Context, domain string) outcome {
 		return failed(err)
 	}
 	return c.record(ctx, domain, record)
+}
+
+// note takes note of whether an answer was authentic. What can't be asked for has
+// none.
+func (c *check) note(res dns.Result, err error) {
+	c.authentic = c.authentic && (res.Authentic || errors.Is(err, dns.ErrName))
 }
 
 // record evaluates a record of a domain.

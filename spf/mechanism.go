@@ -131,7 +131,7 @@ func (c *check) void() error {
 
 // answered takes note of an answer. That there are no records is no error.
 func (c *check) answered(res dns.Result, err error) error {
-	c.authentic = c.authentic && res.Authentic
+	c.note(res, err)
 	if dns.IsNone(err) {
 		return nil
 	}

@@ -246,8 +246,8 @@ func parseBits(t term, s string, max int) (int, error) {
 		return max, nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n > max || len(s) > 1 && s[0] == '0' {
-		return 0, t.errorf("prefix length %s, of at most %d", s, max)
+	if err != nil || n > max || !isDigit(s[0]) || len(s) > 1 && s[0] == '0' {
+		return 0, t.errorf("prefix length %+q, of at most %d", s, max)
 	}
 	return n, nil
 }
