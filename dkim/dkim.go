@@ -86,7 +86,10 @@ type Signature struct {
 	BodyHash  []byte
 	Signature []byte
 
-	raw []byte // The field.
+	identityDomain dns.Domain
+	queries        []string // Methods to look up the key. Nil: dns/txt.
+	tags           Tags
+	raw            []byte // The field.
 }
 
 // Record is a key as published in DNS, RFC 6376, section 3.6.1.
