@@ -110,3 +110,7 @@ type Evidence struct {
 	Count Count   // In how many messages it was.
 	Junk  float64 // Probability that a message with it is junk, after MaxPower and RareWords.
 }
+
+// Version counts the changes to what words a message has. A filter trained by
+// another version has to be trained again: what it learned could not be undone.
+const Version = 1

@@ -68,6 +68,9 @@ type Account struct {
 	failing   time.Time       // Since when applying fails; zero: it doesn't.
 	watermark watermark
 	knownDirs map[string]bool // Message directories whose entry is on disk.
+
+	junk     junkFilter
+	training training
 }
 
 // watermark names the last record of a journal that is applied.
@@ -107,6 +110,8 @@ func newAccountOf(d *Dir, name string, db *bstore.DB) *Account {
 		staged: map[int64]struct{}{}, keys: map[string]chan struct{}{}, knownDirs: map[string]bool{},
 	}
 	a.hub = newHub(a)
+	a.junk.a = a
+	a.training = newTraining()
 	return a
 }
 
@@ -200,16 +205,18 @@ func (a *Account) idle() bool {
 // shut ends the writer, after it has done what waits, and closes the database.
 func (a *Account) shut() error {
 	a.refused.Store(true)
+	a.training.cancel()
 	a.mu.Lock()
 	a.closing = true
 	a.mu.Unlock()
 	a.wakeUp()
 	<-a.done
+	<-a.training.done
 	a.hub.close()
 	a.dbMu.Lock()
 	defer a.dbMu.Unlock()
 	a.gone = true
-	err := a.db.Close()
+	err := errors.Join(a.db.Close(), a.junk.close(true))
 	if a.onShut != nil {
 		a.onShut()
 	}

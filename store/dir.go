@@ -32,6 +32,7 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/journal"
+	"github.com/mjl-/mox/junk"
 )
 
 var (
@@ -89,6 +90,10 @@ type Options struct {
 	// records for it are dropped instead of kept. Nil: none was.
 	Removed func(accountID string) (bool, error)
 
+	// JunkParams returns how an account's junk filter looks at words, false if it has
+	// none. Nil: none has. It is asked each time.
+	JunkParams func(account string) (junk.Params, bool)
+
 	// QuotaSize returns the quota of an account in bytes; 0 or less is none. Nil: none.
 	QuotaSize func(account string) int64
 
@@ -120,6 +125,7 @@ type Dir struct {
 	fs      *atomicfile.FS // For syncing all account files at once; nil where that can't be trusted.
 	backlog backlog
 	slots   chan struct{} // Taken while applying.
+	trains  chan struct{} // Taken while training.
 	load    loadMeter
 	tracker tracker
 
@@ -147,7 +153,7 @@ type Dir struct {
 func Open(ctx context.Context, opts Options) (*Dir, error) {
 	d := &Dir{
 		opts: opts, log: opts.Log, faults: opts.Faults,
-		slots: make(chan struct{}, applySlots), stop: make(chan struct{}), clean: make(chan struct{}, 1),
+		slots: make(chan struct{}, applySlots), trains: make(chan struct{}, trainSlots), stop: make(chan struct{}), clean: make(chan struct{}, 1),
 		accounts: map[string]*Account{}, opening: map[string]chan struct{}{}, damaged: map[string]error{},
 	}
 	if d.opts.Rand == nil {
@@ -317,6 +323,7 @@ func (d *Dir) openAccount(ctx context.Context, name string, wait chan struct{}) 
 	a.lastUse = d.useCount
 	d.accounts[name] = a
 	d.writers.Go(a.writeLoop)
+	d.writers.Go(a.trainLoop)
 	idle := d.idleAccounts()
 	d.mu.Unlock()
 

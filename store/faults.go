@@ -11,6 +11,8 @@ const (
 	FaultCommitAfter  = "store: after the commit, before it is published"
 	FaultCleanSynced  = "store: account files synced, before segments are removed"
 	FaultEraseUnlink  = "store: erased file unlinked, before its rows are removed"
+	FaultTrainCounted = "store: words of messages counted, before their training rows are removed"
+	FaultTrainBuilt   = "store: junk filter made, before it takes its place"
 	FaultBackup       = "store: backup has the accounts, before the journal"
 	FaultRemoveShut   = "store: removed account closed, before its directory is moved"
 	FaultRemoveMoved  = "store: directory of removed account moved, before its kept deliveries go"
@@ -21,6 +23,6 @@ const (
 func Points() []string {
 	return []string{
 		FaultStageSync, FaultFilesSynced, FaultFilePlaced, FaultApplied, FaultCommitBefore, FaultCommitAfter,
-		FaultCleanSynced, FaultEraseUnlink, FaultBackup, FaultRemoveShut, FaultRemoveMoved, FaultRemoveErase,
+		FaultCleanSynced, FaultEraseUnlink, FaultTrainCounted, FaultTrainBuilt, FaultBackup, FaultRemoveShut, FaultRemoveMoved, FaultRemoveErase,
 	}
 }

@@ -28,6 +28,7 @@ type Tx struct {
 	staged  []*Staged
 	dirs    map[string]bool // Directories with new files, to be synced before the commit.
 	erases  bool
+	trains  bool // There are Training rows to be applied.
 }
 
 // newTx returns a Tx over a transaction of the database.

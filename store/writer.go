@@ -353,6 +353,9 @@ func (w *writer) publish(tx *Tx) {
 	if tx.erases {
 		w.maintaining = true
 	}
+	if tx.trains {
+		a.trainSoon()
+	}
 }
 
 // reopen opens the database again after a failed commit. It is copied first,
