@@ -17,11 +17,11 @@ import (
 
 // Limits of training.
 const (
-	trainMax      = 100             // Messages in one transaction.
-	trainWordsMax = 200_000         // Words of them after which no more are read: about 16 MiB.
-	trainAfter    = time.Second     // From a change of flags to training: who marks one message often marks more.
-	trainRetry    = time.Minute     // After a failure.
-	trainSlots    = 1               // Accounts that train at the same time: nobody waits for it, and mail goes before.
+	trainMax      = 100         // Messages in one transaction.
+	trainWordsMax = 200_000     // Words of them after which no more are read: about 16 MiB.
+	trainAfter    = time.Second // From a change of flags to training: who marks one message often marks more.
+	trainRetry    = time.Minute // After a failure.
+	trainSlots    = 1           // Accounts that train at the same time: nobody waits for it, and mail goes before.
 )
 
 // training is how an account's training goroutine is reached.
@@ -40,7 +40,7 @@ func newTraining() training {
 
 // retrain is a request to make the filter anew, or only to train what waits.
 type retrain struct {
-	ctx      context.Context //nolint:containedctx // Of who waits for it.
+	ctx      context.Context         //nolint:containedctx // Of who waits for it.
 	progress func(done, total int64) // Nil: only train.
 	res      Retrained
 	err      error
