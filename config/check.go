@@ -193,7 +193,7 @@ func (c *checker) accounts() {
 
 // destination checks one address of an account and adds it to the lookup table.
 func (c *checker) destination(account, path, address string, d Destination) {
-	dest := destination{account: account, mailbox: d.Mailbox, address: address, rules: compileRules(d.Rulesets)}
+	dest := destination{account: account, mailbox: d.Mailbox, address: address, rules: compileRules(d.Rulesets), authRequired: d.MessageAuthRequiredSMTPError}
 	if dest.mailbox == "" {
 		dest.mailbox = "Inbox"
 	} else {

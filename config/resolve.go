@@ -48,6 +48,10 @@ type Target struct {
 	PostPublic   bool     // Of an alias: anyone may send to it, otherwise only members.
 	AllowMsgFrom bool     // Of an alias: accounts of members may send from it.
 
+	// AuthRequired is what senders are told whose mail is refused since neither SPF
+	// nor DKIM verify them. Empty: it is taken.
+	AuthRequired string
+
 	rules []Rule // See Match. None with an alias: members have their own.
 }
 
@@ -68,6 +72,8 @@ type destination struct {
 	address string // As configured.
 	refuse  *smtp.Error
 	rules   []Rule
+
+	authRequired string
 }
 
 type alias struct {
@@ -196,7 +202,7 @@ func (c *Config) postmaster(address smtp.Address) Target {
 }
 
 func (d destination) target(address smtp.Address) Target {
-	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse, rules: d.rules}
+	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse, AuthRequired: d.authRequired, rules: d.rules}
 }
 
 func (c *Config) aliasTarget(address smtp.Address, a alias) Target {

@@ -82,7 +82,7 @@ func newHandover(id int64, w *queue.Work, places []int) (receive.Handover, error
 	if err != nil {
 		return receive.Handover{}, err
 	}
-	h := receive.Handover{CID: id, MailFrom: from, SMTPUTF8: first.SMTPUTF8, Data: w.Data, File: w.File, Size: w.Size, Prefix: first.Prefix}
+	h := receive.Handover{CID: id, Account: first.Account, MailFrom: from, SMTPUTF8: first.SMTPUTF8, Data: w.Data, File: w.File, Size: w.Size, Prefix: first.Prefix}
 	for _, i := range places {
 		m := &w.Messages[i]
 		to, err := queue.Path(m.Rcpt)

@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,10 @@ type delivery struct {
 	size  int64
 
 	letter
+	judge    judge
 	to       []target // Each place once.
+	rejects  []target // Places that keep a message they refuse.
+	wait     time.Duration
 	taken    map[takenKey]bool
 	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
 	verdicts []screen.Verdict      // Of the transaction's recipients.
@@ -48,9 +52,8 @@ type takenKey struct{ account, deliveredTo string }
 
 // target is a place with the recipient it comes from.
 type target struct {
-	place
-	rcpt   *Recipient
-	reason screen.Reason
+	judgement
+	rcpt *Recipient
 }
 
 func (d *delivery) run(ctx context.Context) error {
@@ -66,12 +69,16 @@ func (d *delivery) run(ctx context.Context) error {
 	if err := d.decide(ctx); err != nil {
 		return err
 	}
+	if len(d.to) > 0 {
+		if err := sleep(ctx, d.wait); err != nil {
+			return err
+		}
+	}
 	return d.deliver(ctx)
 }
 
 // decide asks screen about each recipient. An error is the answer for all.
 func (d *delivery) decide(ctx context.Context) error {
-	received := message.CountReceived(d.header)
 	d.taken, d.explicit = map[takenKey]bool{}, map[smtp.Address]bool{}
 	for _, rcpt := range d.t.Rcpts {
 		if rcpt.kind != screen.Alias {
@@ -79,24 +86,94 @@ func (d *delivery) decide(ctx context.Context) error {
 		}
 	}
 	for i := range d.t.Rcpts {
-		rcpt := &d.t.Rcpts[i]
-		e := screen.Evidence{Recipient: rcpt.kind, NullSender: d.t.MailFrom.IsZero(), Received: received}
-		e.NotMember = rcpt.kind == screen.Alias && !rcpt.public && !d.fromMember(rcpt)
-		e.RateOver = d.rateOver(rcpt)
-		v := screen.Decide(e)
-		d.verdicts = append(d.verdicts, v)
-		if !v.Action.Accepts() {
-			continue
-		}
-		if err := sleep(ctx, v.Wait); err != nil {
+		v, err := d.decideRcpt(ctx, i)
+		if err != nil {
 			return err
 		}
-		d.add(rcpt, v)
+		d.verdicts = append(d.verdicts, v)
 	}
 	if d.partial() && !d.divisible() {
+		d.keepRejects(ctx)
 		return d.combine()
 	}
 	return nil
+}
+
+// decideRcpt decides about a recipient: first by what needs no look at the sender.
+func (d *delivery) decideRcpt(ctx context.Context, i int) (screen.Verdict, error) {
+	rcpt := &d.t.Rcpts[i]
+	if rcpt.again {
+		for j, other := range d.t.Rcpts[:i] {
+			if other.canonical == rcpt.canonical {
+				return d.verdicts[j], nil
+			}
+		}
+	}
+	e := screen.Evidence{Recipient: rcpt.kind, NullSender: d.t.MailFrom.IsZero(), Received: message.CountReceived(d.header)}
+	e.NotMember = rcpt.kind == screen.Alias && !rcpt.public && !d.fromMember(rcpt)
+	e.RateOver = d.rateOver(rcpt)
+	v := screen.Decide(e)
+	if !v.Action.Accepts() {
+		return v, nil
+	}
+	if err := sleep(ctx, v.Wait); err != nil {
+		return v, err
+	}
+	return d.decidePlaces(ctx, rcpt, v)
+}
+
+// decidePlaces decides about the places of a recipient, without those that get
+// the message already. An alias takes it if any member does, and makes no copy for
+// its author, nor for a member that is a recipient itself.
+func (d *delivery) decidePlaces(ctx context.Context, rcpt *Recipient, v screen.Verdict) (screen.Verdict, error) {
+	var accepted, refused *screen.Verdict
+	for _, p := range rcpt.places {
+		key := takenKey{p.account, p.deliveredTo}
+		if d.taken[key] || rcpt.kind == screen.Alias && (d.explicit[p.address] || d.isAuthor(p.address)) {
+			continue
+		}
+		d.taken[key] = true
+		j, err := d.decidePlace(ctx, rcpt, p)
+		if err != nil {
+			return v, err
+		}
+		t := target{j, rcpt}
+		switch j.verdict.Action.Accepts() {
+		case true:
+			d.to, d.wait = append(d.to, t), max(d.wait, j.verdict.Wait)
+			accepted = cmp.Or(accepted, &j.verdict)
+		default:
+			refused = cmp.Or(refused, &j.verdict)
+			if box := d.r.opts.Config().Dynamic.Accounts[p.account].RejectsMailbox; box != "" && j.verdict.Keep {
+				t.mailbox, t.verdict.Destined, t.verdict.Reject = box, j.mailbox, true
+				d.rejects = append(d.rejects, t)
+			}
+		}
+	}
+	if v := cmp.Or(accepted, refused); v != nil {
+		return *v, nil
+	}
+	return v, nil
+}
+
+// decidePlace decides about one place.
+func (d *delivery) decidePlace(ctx context.Context, rcpt *Recipient, p place) (judgement, error) {
+	if d.judge.inv == nil {
+		inv, err := d.r.investigate(ctx, d.t, &d.letter, d.spool.ReaderAt(), d.size)
+		if err != nil {
+			return judgement{}, err
+		}
+		d.judge = judge{r: d.r, t: d.t, inv: inv, letter: &d.letter, content: d.spool.ReaderAt(), size: d.size, now: d.now}
+	}
+	a, err := d.accounts.get(ctx, p.account)
+	if err != nil {
+		return judgement{}, err
+	}
+	j, err := d.judge.decide(ctx, a, rcpt, p)
+	if err == nil {
+		d.evaluated(rcpt, j.verdict)
+	}
+	return j, err
 }
 
 func (d *delivery) rateOver(rcpt *Recipient) bool {
@@ -106,26 +183,6 @@ func (d *delivery) rateOver(rcpt *Recipient) bool {
 	return slices.ContainsFunc(rcpt.places, func(p place) bool {
 		return d.r.rates.over(d.now, p.account, d.t.Peer.IP, d.size)
 	})
-}
-
-// add adds the places of a recipient, without those that get the message
-// already. An alias makes no copy for its author, nor for a member that is a
-// recipient itself.
-func (d *delivery) add(rcpt *Recipient, v screen.Verdict) {
-	if rcpt.again {
-		return
-	}
-	for _, p := range rcpt.places {
-		if v.Action == screen.Mailbox {
-			p.mailbox = v.Mailbox
-		}
-		key := takenKey{p.account, p.deliveredTo}
-		if d.taken[key] || rcpt.kind == screen.Alias && (d.explicit[p.address] || d.isAuthor(p.address)) {
-			continue
-		}
-		d.taken[key] = true
-		d.to = append(d.to, target{p, rcpt, v.Reason})
-	}
 }
 
 // combine returns one error for the recipients that are refused. If they differ
@@ -163,7 +220,7 @@ func (d *delivery) combine() *smtp.Error {
 // deliver hands the message to the store. What the queue has to do for the other
 // recipients is queued before, and begins after.
 func (d *delivery) deliver(ctx context.Context) error {
-	if len(d.to) == 0 { // To an alias of the author alone: nobody else is waiting for it.
+	if len(d.to)+len(d.rejects) == 0 { // To an alias of the author alone: nobody else is waiting for it.
 		return nil
 	}
 	content, err := d.spool.content(ctx, d.r.opts.Store)
@@ -188,27 +245,43 @@ func (d *delivery) deliver(ctx context.Context) error {
 		if !ok || !errors.Is(err, store.ErrOverQuota) {
 			return fmt.Errorf("delivering to %d places: %w", len(d.to), err)
 		}
-		if !d.postpone(d.to[full.Index].rcpt) {
+		if full.Index >= len(d.to) || !d.postpone(d.to[full.Index].rcpt) {
 			return d.combine()
 		}
 	}
 }
 
 // give hands the content to the store, for all places or none. A member of an
-// alias without room is left out if another gets it.
+// alias without room is left out if another gets it, and so is a place that would
+// only have kept what it refused.
 func (d *delivery) give(ctx context.Context, content *store.Content) error {
 	dl, err := d.prepare(ctx, content)
-	for err == nil && len(d.to) > 0 {
+	for err == nil && len(d.to)+len(d.rejects) > 0 {
 		err = d.r.opts.Store.Deliver(ctx, dl)
 		re, ok := errors.AsType[*store.RecipientError](err)
-		if !ok || !errors.Is(err, store.ErrOverQuota) || !d.spare(re.Index) {
+		if !ok || !d.leaveOut(re) {
 			return err
 		}
-		d.to = slices.Delete(d.to, re.Index, re.Index+1)
 		dl.To = slices.Delete(dl.To, re.Index, re.Index+1)
 		err = nil
 	}
 	return err
+}
+
+// leaveOut leaves out a place that can't take the message, and returns whether the
+// others may have it nevertheless. In the store's list the places of rejects come
+// behind the others.
+func (d *delivery) leaveOut(re *store.RecipientError) bool {
+	if i := re.Index - len(d.to); i >= 0 {
+		d.r.log.Warn("refused message is not kept", "cid", cid.Format(d.t.Peer.CID), "account", d.rejects[i].account, "err", re.Err)
+		d.rejects = slices.Delete(d.rejects, i, i+1)
+		return true
+	}
+	if !errors.Is(re, store.ErrOverQuota) || !d.spare(re.Index) {
+		return false
+	}
+	d.to = slices.Delete(d.to, re.Index, re.Index+1)
+	return true
 }
 
 // spare returns whether the place at index i may be left out: another member of
@@ -225,35 +298,50 @@ func (d *delivery) spare(i int) bool {
 
 // prepare returns the delivery for the store.
 func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.Delivery, error) {
-	t, p := d.t, d.t.Peer
-	utf8 := d.needsUTF8()
-	dl := store.Delivery{
-		Content: content, Analysis: d.analysis, Received: d.now,
-		Facts: store.Facts{
-			EHLO: p.Hello.Text, MailFrom: t.MailFrom.String(), SMTPUTF8: utf8, CID: p.CID,
-		},
-	}
-	if p.IP.IsValid() {
-		dl.Facts.RemoteIP = p.IP.String()
-	}
-	if p.LocalIP.IsValid() {
-		dl.Facts.LocalIP = p.LocalIP.String()
-	}
-	if p.TLS != nil {
-		dl.Facts.TLSVersion, dl.Facts.TLSCipher = p.TLS.Version, p.TLS.CipherSuite
-	}
+	t, utf8 := d.t, d.needsUTF8()
+	dl := store.Delivery{Content: content, Analysis: d.analysis, Received: d.now, Facts: d.judge.inv.facts}
+	dl.Facts.SMTPUTF8 = utf8
 	trace := d.r.newTrace(t, utf8, d.now, d.fence())
-	for _, to := range d.to {
-		a, err := d.accounts.get(ctx, to.account)
-		if err != nil {
-			return store.Delivery{}, err
+	trace.results = d.r.results(d.t, d.judge.inv)
+	for _, list := range [][]target{d.to, d.rejects} {
+		for _, to := range list {
+			a, err := d.accounts.get(ctx, to.account)
+			if err != nil {
+				return store.Delivery{}, err
+			}
+			dl.To = append(dl.To, to.recipient(a, trace.prefix(to.deliveredTo, to.verdict)))
 		}
-		dl.To = append(dl.To, store.Recipient{
-			Account: a, Mailbox: to.mailbox, RcptTo: to.rcpt.Path.String(),
-			Prefix: trace.prefix(to.deliveredTo), Reason: string(to.reason),
-		})
 	}
 	return dl, nil
+}
+
+// recipient returns the place for the store.
+func (to target) recipient(a *store.Account, prefix []byte) store.Recipient {
+	v := to.verdict
+	r := store.Recipient{
+		Account: a, Mailbox: to.mailbox, RcptTo: to.rcpt.Path.String(), Prefix: prefix,
+		Reason: string(v.Reason), Verdict: v.Record(), Forwarded: to.forwarded, ForwardDKIM: to.forwardDKIM, List: v.List, Destined: v.Destined, Reject: v.Reject,
+	}
+	if v.Seen {
+		r.Flags |= store.FlagSeen
+	}
+	return r
+}
+
+// keepRejects keeps a message for those that refuse it, if nobody takes it. The
+// sender was not told that it arrived, so that a failure is only noted.
+func (d *delivery) keepRejects(ctx context.Context) {
+	if d.to = nil; len(d.rejects) == 0 {
+		return
+	}
+	content, err := d.spool.content(ctx, d.r.opts.Store)
+	if err == nil {
+		err = d.give(ctx, content)
+		err = errors.Join(err, content.Discard())
+	}
+	if err != nil {
+		d.r.log.WarnContext(ctx, "refused message is not kept", "cid", cid.Format(d.t.Peer.CID), "err", err)
+	}
 }
 
 // needsUTF8 tells whether SMTPUTF8 was not only announced but is needed: if not,

@@ -28,10 +28,9 @@ const (
 
 // handCopy is one copy of the message.
 type handCopy struct {
-	place
+	judgement
 	rcpts   []int // In To, those that it is for.
 	prefix  []byte
-	reason  screen.Reason
 	account *store.Account
 	done    bool // The account has it.
 	by      int  // The recipient whose key the account has for it.
@@ -136,12 +135,12 @@ func (h *handing) deliver(ctx context.Context, batch []*handCopy) {
 func (h *handing) deliverContent(ctx context.Context, batch []*handCopy, content *store.Content) ([]*handCopy, error) {
 	dl := store.Delivery{
 		Content: content, Analysis: h.analysis, Received: h.now,
-		Facts: store.Facts{MailFrom: h.MailFrom.String(), SMTPUTF8: h.SMTPUTF8, CID: h.CID},
+		Facts: h.judge.inv.facts,
 	}
 	for _, c := range batch {
-		dl.To = append(dl.To, store.Recipient{
-			Account: c.account, Mailbox: c.mailbox, RcptTo: h.To[c.by].Path.String(), Prefix: c.prefix, Key: h.key(c, c.by), Reason: string(c.reason),
-		})
+		to := target{c.judgement, &Recipient{Path: h.To[c.by].Path}}.recipient(c.account, c.prefix)
+		to.Key = h.key(c, c.by)
+		dl.To = append(dl.To, to)
 	}
 	for len(batch) > 0 {
 		err := h.r.opts.Store.Deliver(ctx, dl)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/cid"
+	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/message"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/screen"
@@ -21,6 +22,7 @@ import (
 // rule 18).
 type Handover struct {
 	CID      int64
+	Account  string // Of the user who sent it, "" if it is from elsewhere and was judged before it was queued.
 	MailFrom smtp.Path
 	SMTPUTF8 bool
 	Data     []byte // Content, in memory. It must not change. Or
@@ -77,6 +79,7 @@ type handing struct {
 	letter
 	now      time.Time
 	accounts openAccounts
+	judge    judge
 	copies   []*handCopy
 
 	// For each of To; the zero value if it was refused, or nobody knows.
@@ -90,6 +93,7 @@ func (h *handing) run(ctx context.Context) error {
 	if err := h.readContent(); err != nil {
 		return err
 	}
+	h.judge = h.newJudge()
 	h.resolve()
 	h.makeCopies()
 	h.askAccounts(ctx)
@@ -185,15 +189,13 @@ func (h *handing) makeCopies() {
 			continue
 		}
 		for _, p := range rcpt.places {
-			if v.Action == screen.Mailbox {
-				p.mailbox = v.Mailbox
-			}
 			if rcpt.kind == screen.Alias && (explicit[p.address] || h.isAuthor(p.address)) {
 				continue
 			}
 			key := takenKey{p.account, p.deliveredTo}
 			if taken[key] == nil {
-				taken[key] = &handCopy{place: p, reason: v.Reason, prefix: h.prefix(p.deliveredTo)}
+				j := h.judge.handOver(rcpt, p, v)
+				taken[key] = &handCopy{judgement: j, prefix: h.prefix(p.deliveredTo, j.verdict)}
 				h.copies = append(h.copies, taken[key])
 			}
 			taken[key].rcpts = append(taken[key].rcpts, i)
@@ -210,10 +212,36 @@ func (h *handing) key(c *handCopy, rcpt int) string {
 }
 
 // prefix returns the header fields in front of a copy.
-func (h *handing) prefix(deliveredTo string) []byte {
+func (h *handing) prefix(deliveredTo string, v screen.Verdict) []byte {
 	var w message.HeaderWriter
 	w.ReturnPath(h.MailFrom.XString(h.SMTPUTF8))
-	return traceText{returnPath: w.Bytes(), received: h.Prefix, end: h.fence()}.prefix(deliveredTo)
+	return traceText{returnPath: w.Bytes(), received: h.Prefix, end: h.fence()}.prefix(deliveredTo, v)
+}
+
+// newJudge returns what decides where the message goes. Whether it is taken is not
+// asked again: that of users is not judged, and the rest was when it came.
+func (h *handing) newJudge() judge {
+	t := &Transaction{Peer: &Peer{CID: h.CID, Exempt: true}, MailFrom: h.MailFrom, SMTPUTF8: h.SMTPUTF8}
+	inv := &investigation{from: h.from}
+	inv.facts = inv.newFacts(t)
+	inv.facts.SMTPUTF8 = h.SMTPUTF8
+	if h.Account != "" && !h.from.IsZero() {
+		inv.facts.Validation, inv.facts.MailFromVerified = int(screen.ValidationStrict), !h.MailFrom.IsZero()
+		inv.own = []dns.Domain{h.from.Domain}
+	}
+	return judge{r: h.r, t: t, inv: inv, letter: &h.letter, size: h.Size, now: h.now, ours: h.Account != ""}
+}
+
+// handOver decides about a place for a message of the queue, which is taken.
+func (j *judge) handOver(rcpt *Recipient, p place, v screen.Verdict) judgement {
+	out := judgement{place: p, verdict: v}
+	m := &screen.Message{Now: j.now, Sender: j.inv.facts.Sender(), Ours: j.ours}
+	j.rules(m, &out)
+	if j.ours {
+		m.Mailbox = out.mailbox
+		out.verdict = screen.Decide(screen.Evidence{Recipient: rcpt.kind, Message: m, Thresholds: j.r.thresholds})
+	}
+	return out
 }
 
 // failSpecials lets special recipients fail as their names say, after the

@@ -15,8 +15,13 @@ import (
 // the sender is not sending mail.
 const HeaderSizeMax = 1 << 20
 
-// authorsMax is the number of authors that are looked at. Most messages have one.
-const authorsMax = 10
+const (
+	// authorsMax is the number of authors that are looked at. Most messages have one.
+	authorsMax = 10
+
+	// toMax is the number of addresses in To and Cc that are looked at.
+	toMax = 1000
+)
 
 // source is what a message is read from.
 type source interface {
@@ -30,6 +35,8 @@ type letter struct {
 	header   message.Header
 	analysis store.Analysis
 	author   []smtp.Address // From, in canonical form.
+	from     smtp.Address   // The one address in From, as it stands there; zero if there is not exactly one.
+	to       []smtp.Address // To and Cc, in canonical form.
 }
 
 // read reads a message once.
@@ -48,16 +55,36 @@ func (r *Receiver) read(s source) (l letter, err error) {
 	if len(l.header.Raw()) > HeaderSizeMax {
 		return letter{}, smtp.Errorf(smtp.CodeTooLarge, smtp.DetailMessageTooBig, "header is larger than %d bytes", HeaderSizeMax)
 	}
-	for i, a := range message.ParseAddressList(l.header.Get("From")) {
-		if i == authorsMax {
-			break
-		}
-		domain, err := dns.ParseDomain(a.Host)
-		if err == nil {
-			l.author = append(l.author, r.opts.Config().Canonical(smtp.Address{Localpart: smtp.Localpart(a.Mailbox), Domain: domain}))
+	authors := message.ParseAddressList(l.header.Get("From"))
+	l.author = r.canonical(authors, authorsMax)
+	if len(authors) == 1 && l.header.Count("From") == 1 {
+		l.from, _ = parseAddress(authors[0])
+	}
+	for _, name := range []string{"To", "Cc"} {
+		for _, value := range l.header.Values(name) {
+			l.to = append(l.to, r.canonical(message.ParseAddressList(value), toMax-len(l.to))...)
 		}
 	}
 	return l, nil
+}
+
+// canonical returns the first addresses of a list, at most limit, in canonical form.
+func (r *Receiver) canonical(list []message.Address, limit int) (addresses []smtp.Address) {
+	for _, a := range list[:min(len(list), max(limit, 0))] {
+		if address, ok := parseAddress(a); ok {
+			addresses = append(addresses, r.opts.Config().Canonical(address))
+		}
+	}
+	return addresses
+}
+
+// parseAddress returns an address of a header field, if its domain is one.
+func parseAddress(a message.Address) (smtp.Address, bool) {
+	domain, err := dns.ParseDomain(a.Host)
+	if err != nil || a.Mailbox == "" {
+		return smtp.Address{}, false
+	}
+	return smtp.Address{Localpart: smtp.Localpart(a.Mailbox), Domain: domain}, true
 }
 
 // fence returns what stands between our header fields and a message without

@@ -23,7 +23,8 @@ import (
 // DATA has one reply for all recipients. If some of them have the message and
 // others don't, the reply is 250, and the queue has the others: a notification for
 // the sender about those who refuse for good, and a copy for those who can't take
-// theirs now.
+// theirs now. Who refuses it for what it is, though for now, counts as the former:
+// the queue would deliver it.
 //
 // Both are in the queue, held, before the message is delivered, and released
 // after, so that nothing is lost and nothing is told that isn't so. A crash in
@@ -152,9 +153,12 @@ func (d *delivery) copies(content *store.Content) (*queued, error) {
 		},
 		content: io.NewSectionReader(content.ReaderAt(), 0, d.size), size: d.size,
 	}
+	if d.judge.inv != nil {
+		trace.results = d.r.results(d.t, d.judge.inv)
+	}
 	for i, v := range d.verdicts {
-		if rcpt := &d.t.Rcpts[i]; v.Action == screen.Defer && !rcpt.again {
-			q.To = append(q.To, queue.NewRcpt{Path: rcpt.Path, Prefix: trace.received})
+		if rcpt := &d.t.Rcpts[i]; v.Action == screen.Defer && !v.Keep && !rcpt.again {
+			q.To = append(q.To, queue.NewRcpt{Path: rcpt.Path, Prefix: slices.Concat(trace.results, trace.received)})
 		}
 	}
 	if len(q.To) == 0 {
@@ -201,10 +205,13 @@ func (d *delivery) compose() (*dsn.Message, error) {
 	var text strings.Builder
 	text.WriteString("Your message could not be delivered to these recipients:\n")
 	for i, v := range d.verdicts {
-		if v.Action != screen.Refuse {
+		if v.Action != screen.Refuse && !v.Keep {
 			continue
 		}
 		path := d.t.Rcpts[i].Path
+		if v.Action == screen.Defer { // There is nobody who could try again for this recipient alone.
+			v.Code, v.Enhanced = smtp.CodeTransactionFailed, smtp.Enhanced(smtp.CodeTransactionFailed, smtp.DetailOther)
+		}
 		if n.From.IsZero() {
 			n.From = postmasterOf(path, host)
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/spf"
 	"github.com/mjl-/mox/store"
 )
 
@@ -52,7 +53,17 @@ type Options struct {
 	// message is for all its recipients or for none.
 	Queue *queue.DB
 
-	Rand io.Reader // For Message-IDs. Nil: crypto/rand.
+	// Resolver is asked who a message comes from. Nil: nothing is looked up, and all
+	// senders count as not verified.
+	Resolver dns.Resolver
+
+	Thresholds screen.Thresholds // The zero value for the defaults.
+
+	// EvaluatedDMARC is told what DMARC found, for reports to the domains of senders.
+	// It must be quick. Nil: nobody is.
+	EvaluatedDMARC func(DMARC)
+
+	Rand io.Reader // For Message-IDs and thresholds. Nil: crypto/rand.
 
 	// CatchAllAccount gets mail for all addresses and domains that are not in the
 	// configuration. Empty outside localserve.
@@ -70,6 +81,9 @@ type Receiver struct {
 	metrics *metrics
 	rates   *rates
 	memory  atomic.Int64 // Bytes of all Spools in memory.
+
+	thresholds screen.Thresholds
+	health     health
 }
 
 // New returns a Receiver.
@@ -84,7 +98,11 @@ func New(opts Options) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Receiver{opts: opts, log: opts.Log.With("pkg", "receive"), metrics: m, rates: newRates()}, nil
+	r := &Receiver{opts: opts, log: opts.Log.With("pkg", "receive"), metrics: m, rates: newRates(), thresholds: opts.Thresholds}
+	if r.thresholds == (screen.Thresholds{}) {
+		r.thresholds = screen.DefaultThresholds()
+	}
+	return r, nil
 }
 
 // Peer is who a message comes from.
@@ -98,6 +116,9 @@ type Peer struct {
 	TLS      *tls.ConnectionState // Nil for plain text.
 	Exempt   bool                 // No limits of rate, and no waiting, as for loopback.
 	Unknowns int                  // Unknown recipients tried before.
+
+	Blocklists     []dns.Domain  // Lists in DNS that are asked about senders without reputation.
+	FirstTimeDelay time.Duration // How long mail of senders without reputation waits, 0 for not.
 }
 
 // Transaction is a message on its way in: its envelope, as far as it is known.
@@ -107,6 +128,8 @@ type Transaction struct {
 	SMTPUTF8 bool
 	Size     int64 // As announced, -1 if it was not.
 	Rcpts    []Recipient
+
+	spf *spf.Evaluation // Once it was asked for.
 }
 
 // Recipient is an address that was accepted at RCPT.
@@ -128,6 +151,7 @@ type place struct {
 	mailbox     string
 	deliveredTo string // Without brackets, the same for all spellings.
 	address     smtp.Address
+	target      config.Target // With the rules of the address. Zero for addresses that are not configured.
 }
 
 // Sender returns an error if no message may begin: there is no room for it, or
@@ -156,6 +180,7 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 	if !t.Peer.Exempt {
 		e.UnknownsNow = t.Peer.Unknowns
 	}
+	e.SenderUnverified = r.unverified(ctx, t)
 	if e.OverQuota, err = r.overQuota(ctx, rcpt.places, max(0, t.Size)); err != nil {
 		return Recipient{}, err
 	}
@@ -170,6 +195,15 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 		return Recipient{}, err
 	}
 	return Recipient{}, refusal(v)
+}
+
+// unverified tells whether a failure for one of several recipients could be told to
+// nobody: the sender in MAIL FROM may be somebody else.
+func (r *Receiver) unverified(ctx context.Context, t *Transaction) bool {
+	if len(t.Rcpts) == 0 || r.opts.Resolver == nil || t.Peer.Exempt || t.MailFrom.IsZero() {
+		return false
+	}
+	return r.checkSPF(ctx, t).Result != spf.Pass
 }
 
 // room returns an error if another recipient would make too many copies of the
@@ -225,7 +259,7 @@ func (r *Receiver) lookup(tx *Transaction, path smtp.Path) (Recipient, screen.Ev
 			refused = t.Refuse
 			continue
 		}
-		rcpt.places = append(rcpt.places, place{t.Account, t.Mailbox, t.Canonical.String(), t.Canonical})
+		rcpt.places = append(rcpt.places, place{t.Account, t.Mailbox, t.Canonical.String(), t.Canonical, t})
 	}
 	if len(rcpt.places) == 0 && refused != nil {
 		e.Refusal = &screen.Refusal{Code: refused.Code, Enhanced: refused.Enhanced, Text: refused.Text}
@@ -282,8 +316,14 @@ func (r *Receiver) overQuota(ctx context.Context, places []place, size int64) (b
 
 // refusal returns the error for a verdict that does not accept.
 func refusal(v screen.Verdict) *smtp.Error {
-	return &smtp.Error{Code: v.Code, Enhanced: v.Enhanced, Text: v.Text, Err: errors.New(v.Explanation)}
+	return &smtp.Error{Code: v.Code, Enhanced: v.Enhanced, Text: v.Text, Err: &RefusedError{v}}
 }
+
+// RefusedError is the cause of a refusal that screen decided about.
+type RefusedError struct{ Verdict screen.Verdict }
+
+// Error returns the explanation. It may name what the sender must not know.
+func (e *RefusedError) Error() string { return e.Verdict.Explanation }
 
 // sleep waits for d, or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -102,6 +102,7 @@ func TestPrefix(t *testing.T) {
 	m := e.mailbox("alice", "Inbox")
 	want := `^Return-Path: <sender@client\.example>\r\n` +
 		`Delivered-To: alice@example\.org\r\n` +
+		`X-Mox-Reason: no-bad-signals; nothing speaks against it\r\n` +
 		`Received: from client\.example \(\[192\.0\.2\.1\]\) by mx\.example\.org \(\[IPv6:2001:db8::25\]\) with ESMTP id [-\w]{22} for <Alice\+x@example\.org>; \w+, \d\d \w+ \d{4} \d\d:\d\d:\d\d [-+]\d{4}\r\n$`
 	if len(m) != 1 || !regexp.MustCompile(want).MatchString(strings.ReplaceAll(m[0].prefix, "\r\n ", " ")) || m[0].content != content {
 		t.Fatalf("got %+v", m)

@@ -3,16 +3,19 @@ package receive
 import (
 	"crypto/tls"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/screen"
 )
 
 // traceText makes the header fields that are added in front of a message.
 type traceText struct {
 	returnPath []byte
+	results    []byte // Of authentication.
 	received   []byte
 	end        []byte // What the message needs so that its begin is not taken for ours.
 }
@@ -46,19 +49,19 @@ func (r *Receiver) newTrace(t *Transaction, utf8 bool, now time.Time, end []byte
 		received.For = t.Rcpts[0].Path.XString(utf8)
 	}
 	rec.Received(received)
-	return traceText{rp.Bytes(), rec.Bytes(), end}
+	return traceText{returnPath: rp.Bytes(), received: rec.Bytes(), end: end}
 }
 
 // prefix returns the fields for one recipient.
-func (x traceText) prefix(deliveredTo string) []byte {
+func (x traceText) prefix(deliveredTo string, v screen.Verdict) []byte {
 	var w message.HeaderWriter
 	w.DeliveredTo(deliveredTo)
-	to := w.Bytes()
-	b := make([]byte, 0, len(x.returnPath)+len(to)+len(x.received)+len(x.end))
-	b = append(b, x.returnPath...)
-	b = append(b, to...)
-	b = append(b, x.received...)
-	return append(b, x.end...)
+	if len(v.Steps) > 0 {
+		w.Field("X-Mox-Reason")
+		w.Add(string(v.Reason) + ";")
+		w.Add(strings.Fields(v.Explanation)...)
+	}
+	return slices.Concat(x.returnPath, w.Bytes(), x.results, x.received, x.end)
 }
 
 func literal(ip netip.Addr) string { return dns.IPDomain{IP: ip.Unmap().WithZone("")}.String() }
