@@ -123,7 +123,8 @@ func decodeBase64(s string) ([]byte, error) {
 	return base64.StdEncoding.Strict().DecodeString(strings.NewReplacer(" ", "", "\t", "").Replace(s))
 }
 
-// list returns the items of a value separated by colons, nil without the tag.
+// list returns the items of a value separated by colons, nil without the tag. An
+// empty item is none of any use, but is there in practice.
 func (r *reader) list(name string) []string {
 	value, ok := r.tags.Get(name)
 	if !ok {
@@ -132,7 +133,7 @@ func (r *reader) list(name string) []string {
 	var items []string
 	for item := range strings.SplitSeq(value, ":") {
 		item = trimSpace(item)
-		if item == "" || strings.ContainsAny(item, " \t") {
+		if strings.ContainsAny(item, " \t") {
 			r.fail("tag %s has an item %q", name, shorten(item))
 			return nil
 		}
