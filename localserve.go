@@ -261,7 +261,9 @@ func localDynamic() config.Dynamic {
 	return config.Dynamic{
 		Domains: map[string]config.Domain{"localhost": {LocalpartCatchallSeparator: "+"}},
 		Accounts: map[string]config.Account{
-			localAccount: {Domain: "localhost", Destinations: map[string]config.Destination{localAddress: {}}},
+			localAccount: {
+				Domain: "localhost", Destinations: map[string]config.Destination{localAddress: {}}, JunkFilter: config.DefaultJunkFilter(),
+			},
 		},
 	}
 }

@@ -98,6 +98,7 @@ func (e *edit) addAccount(name string, address smtp.Address) error {
 	}
 	e.Accounts[name] = config.Account{
 		Domain: domain, Destinations: map[string]config.Destination{formatAddress(address): {}},
+		JunkFilter: config.DefaultJunkFilter(),
 	}
 	return nil
 }

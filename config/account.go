@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/mjl-/mox/junk"
+)
 
 // Account is a user, or several people that share mailboxes.
 type Account struct {
@@ -20,7 +24,7 @@ type Account struct {
 	KeepRejects                  bool                   `mox:"later" sconf:"optional" sconf-doc:"Don't remove mail from RejectsMailbox by itself."`
 	Introbox                     string                 `mox:"later" sconf:"optional" sconf-doc:"Mailbox for mail from senders who are not known yet, in place of Inbox. Not Inbox, and not RejectsMailbox."`
 	AutomaticJunkFlags           AutomaticJunkFlags     `mox:"later" sconf:"optional" sconf-doc:"Mark mail as junk or not by the mailbox that it is moved to, for those who don't mark it themselves. Names are compared in lower case, in the order below. If exactly two of the three are set, the third is for all the rest."`
-	JunkFilter                   *JunkFilter            `mox:"later" sconf:"optional" sconf-doc:"Tell junk by its words, from mail that was marked as junk or not."`
+	JunkFilter                   *JunkFilter            `sconf:"optional" sconf-doc:"Tell junk by its words, from mail that was marked as junk or not. It decides nothing before 50 messages that are not junk were marked. If absent, words are not looked at; a filter that is there goes on learning."`
 	MaxOutgoingMessagesPerDay    int64                  `sconf:"optional" sconf-doc:"Limit for messages that the account sends in 24 hours. A message to several recipients counts for each of them. It bounds the harm that somebody can do who got hold of the password. If zero, 1000."`
 	MaxFirstTimeRecipientsPerDay int64                  `sconf:"optional" sconf-doc:"Limit for recipients that the account has never sent to before, in 24 hours. If zero, 200."`
 	NoFirstTimeSenderDelay       bool                   `mox:"always" sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
@@ -80,14 +84,33 @@ type AutomaticJunkFlags struct {
 	NotJunkMailboxRegexp string `sconf:"optional"`
 }
 
+// DefaultJunkFilter returns the filter that new accounts have.
+func DefaultJunkFilter() *JunkFilter {
+	return &JunkFilter{Threshold: 0.95, Onegrams: true, MaxPower: 0.01, TopWords: 10, IgnoreWords: 0.1, RareWords: 2}
+}
+
+// Params returns how the filter looks at words. Threshold is for who decides.
+func (f *JunkFilter) Params() junk.Params {
+	p := junk.Params{MaxPower: f.MaxPower, IgnoreWords: f.IgnoreWords, TopWords: int(f.TopWords), RareWords: int(f.RareWords)}
+	for _, g := range []struct {
+		set   bool
+		grams junk.Grams
+	}{{f.Onegrams, junk.OneGrams}, {f.Twograms, junk.TwoGrams}, {f.Threegrams, junk.ThreeGrams}} {
+		if g.set {
+			p.Grams |= g.grams
+		}
+	}
+	return p
+}
+
 // JunkFilter is how junk is told by its words.
 type JunkFilter struct {
 	Threshold   float64 `sconf-doc:"Probability from which mail is junk, between 0 and 1. For example 0.95."`
-	Onegrams    bool    `sconf:"optional" sconf-doc:"Look at single words."`
+	Onegrams    bool    `sconf:"optional" sconf-doc:"Look at single words. When this or one of the next two is changed, the filter is trained again, in the background; until then it works as before."`
 	Twograms    bool    `sconf:"optional" sconf-doc:"Look at pairs of words."`
 	Threegrams  bool    `sconf:"optional" sconf-doc:"Look at three words in a row."`
-	MaxPower    float64 `sconf:"optional" sconf-doc:"How little a word can be short of certain, between 0 and 0.5. For example 0.01, so that no word says more than 0.99."`
-	TopWords    int64   `sconf:"optional" sconf-doc:"How many of the words that say most are looked at, of junk and of other mail. For example 10."`
+	MaxPower    float64 `sconf:"optional" sconf-doc:"How little a word can be short of certain, between 0 and 0.5. With 0.01 no word says more than 0.99. If zero, 0.01."`
+	TopWords    int64   `sconf:"optional" sconf-doc:"How many of the words that say most are looked at, of junk and of other mail. If zero, 10."`
 	IgnoreWords float64 `sconf:"optional" sconf-doc:"How far from undecided a word must be to be looked at, between 0 and 0.5. For example 0.1."`
-	RareWords   int64   `sconf:"optional" sconf-doc:"How often a word must have been seen to be looked at, while there are others. For example 2."`
+	RareWords   int64   `sconf:"optional" sconf-doc:"Words that were in no more messages than this say less. For example 2."`
 }

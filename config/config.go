@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/junk"
 )
 
 // Config is a configuration that was checked, with what is asked of it worked
@@ -154,6 +155,16 @@ func (c *Config) QuotaSize(account string) int64 {
 		quota = c.Static.QuotaMessageSize
 	}
 	return max(0, quota)
+}
+
+// JunkParams returns how an account's junk filter looks at words, false if it has
+// none.
+func (c *Config) JunkParams(account string) (junk.Params, bool) {
+	f := c.Dynamic.Accounts[account].JunkFilter
+	if f == nil {
+		return junk.Params{}, false
+	}
+	return f.Params(), true
 }
 
 // MaxOutgoing returns how many messages an account may send in 24 hours, where a

@@ -36,6 +36,7 @@ import (
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/imapserver"
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/junk"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/metrics"
@@ -308,6 +309,7 @@ func (s *System) openStores(ctx context.Context) error {
 		QuotaSize: func(account string) int64 { return s.current().QuotaSize(account) },
 		Observe:   counters.observe,
 
+		JunkParams: func(account string) (junk.Params, bool) { return s.current().JunkParams(account) },
 		CleanBytes: cleanBytes,
 	}
 	if s.opts.Local != nil {
