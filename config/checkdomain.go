@@ -32,11 +32,11 @@ func (c *checker) moreOfDomains() {
 		c.dkim(s.in("DKIM"), d.DKIM)
 		if r := d.DMARC; r != nil {
 			s := s.in("DMARC")
-			s.reportAddress(r.Localpart, s.reportDomain(r.Domain, own), r.Account, r.Mailbox)
+			s.reportAddress(r.Localpart, s.reportDomain(r.Domain, own), destination{account: r.Account, mailbox: r.Mailbox, reports: Reports{DMARC: true}})
 		}
 		if r := d.TLSRPT; r != nil {
 			s := s.in("TLSRPT")
-			s.reportAddress(r.Localpart, s.reportDomain(r.Domain, own), r.Account, r.Mailbox)
+			s.reportAddress(r.Localpart, s.reportDomain(r.Domain, own), destination{account: r.Account, mailbox: r.Mailbox, reports: Reports{TLS: true}})
 		}
 		if d.MTASTS != nil {
 			s.in("MTASTS").policy(d.MTASTS)

@@ -33,7 +33,7 @@ func (c *checker) checkStatic() {
 	c.static("Postmaster.Account").account(s.Postmaster.Account)
 	c.static("Postmaster.Mailbox").mailbox(s.Postmaster.Mailbox)
 	if r := s.HostTLSRPT; r != nil {
-		c.static("HostTLSRPT").reportAddress(r.Localpart, c.config.Hostname, r.Account, r.Mailbox)
+		c.static("HostTLSRPT").reportAddress(r.Localpart, c.config.Hostname, destination{account: r.Account, mailbox: r.Mailbox, reports: Reports{TLS: true}})
 	}
 	c.initialMailboxes(s.InitialMailboxes, s.DefaultMailboxes)
 	for _, name := range slices.Sorted(maps.Keys(s.Transports)) {

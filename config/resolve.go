@@ -52,7 +52,17 @@ type Target struct {
 	// nor DKIM verify them. Empty: it is taken.
 	AuthRequired string
 
+	// Reports tells what reports others send to the address, if the configuration
+	// has it for that.
+	Reports Reports
+
 	rules []Rule // See Match. None with an alias: members have their own.
+}
+
+// Reports tells what reports an address is for.
+type Reports struct {
+	DMARC bool // Aggregate reports about mail from a domain, RFC 9990.
+	TLS   bool // About TLS connections for a domain or to this host, RFC 8460.
 }
 
 // IsMember tells whether an address is one of those an alias stands for.
@@ -71,6 +81,7 @@ type destination struct {
 	mailbox string
 	address string // As configured.
 	refuse  *smtp.Error
+	reports Reports
 	rules   []Rule
 
 	authRequired string
@@ -155,6 +166,13 @@ func (c *Config) Resolve(path smtp.Path) (Target, error) {
 		if postmaster && c.hostnames[address.Domain] {
 			return c.postmaster(address), nil
 		}
+		if !path.IPDomain.IsIP() {
+			// Reports about the host are all that its own name is for besides.
+			address.Localpart = domain{}.canonical(address.Localpart)
+			if dest, ok := c.destinations[addressKey(address)]; ok {
+				return dest.target(address), nil
+			}
+		}
 		return Target{}, ErrNoDomain
 	}
 	if d.disabled {
@@ -202,7 +220,10 @@ func (c *Config) postmaster(address smtp.Address) Target {
 }
 
 func (d destination) target(address smtp.Address) Target {
-	return Target{Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse, AuthRequired: d.authRequired, rules: d.rules}
+	return Target{
+		Canonical: address, Account: d.account, Mailbox: d.mailbox, Refuse: d.refuse,
+		AuthRequired: d.authRequired, Reports: d.reports, rules: d.rules,
+	}
 }
 
 func (c *Config) aliasTarget(address smtp.Address, a alias) Target {

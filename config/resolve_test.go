@@ -101,6 +101,12 @@ func describeTarget(t Target) string {
 	if t.Postmaster {
 		s += " postmaster"
 	}
+	if t.Reports.DMARC {
+		s += " dmarc"
+	}
+	if t.Reports.TLS {
+		s += " tls"
+	}
 	if t.Refuse != nil {
 		s += fmt.Sprintf(" refused %d %s %s", t.Refuse.Code, t.Refuse.Enhanced, t.Refuse.Text)
 	}

@@ -181,32 +181,57 @@ func (s scope) slashes(path string) {
 	}
 }
 
-// reportAddress checks the address that reports go to. It may be one of the
-// account already, but nobody else's.
-func (s scope) reportAddress(localpart string, d dns.Domain, account, mailbox string) {
-	s.in("Account").account(account)
-	s.in("Mailbox").mailbox(mailbox)
+// reportAddress checks the address that reports go to, and adds it to the lookup
+// table. It may be one of the account already, but nobody else's. Domain is one of
+// ours, or the host name.
+func (s scope) reportAddress(localpart string, d dns.Domain, r destination) {
+	s.in("Account").account(r.account)
+	s.in("Mailbox").mailbox(r.mailbox)
 	l, err := smtp.ParseLocalpart(localpart)
-	if !s.in("Localpart").is(err) {
+	if !s.in("Localpart").is(err) || d.IsZero() {
 		return
 	}
 	if !l.IsASCII() {
 		s.in("Localpart").bad("must be ASCII")
 	}
-	domain, ok := s.c.config.domains[d]
-	if !ok {
-		return
-	}
+	domain := s.c.config.domains[d] // The zero value for the host.
 	canonical := domain.canonical(l)
 	if canonical != domain.fold(l) {
 		s.in("Localpart").bad("must not have a catchall separator of its domain")
 	}
-	key := addressKey(smtp.Address{Localpart: canonical, Domain: d})
-	if dest, ok := s.c.config.destinations[key]; ok && dest.account != account {
-		s.in("Localpart").bad("address is that of %s in account %q", dest.address, dest.account)
-	} else if _, ok := s.c.config.aliases[key]; ok {
-		s.in("Localpart").bad("address is that of an alias")
+	address := smtp.Address{Localpart: canonical, Domain: d}
+	r.address = address.String()
+	if _, ok := s.c.config.Dynamic.Accounts[r.account]; ok {
+		s.addReports(addressKey(address), r)
 	}
+}
+
+// addReports makes a destination for reports, or makes one that is there be for
+// them too.
+func (s scope) addReports(key string, r destination) {
+	s = s.in("Localpart")
+	if _, ok := s.c.config.aliases[key]; ok {
+		s.bad("address is that of an alias")
+		return
+	}
+	dest, ok := s.c.config.destinations[key]
+	same := dest.account == r.account && dest.mailbox == r.mailbox
+	switch {
+	case ok && dest.reports != Reports{} && !same:
+		s.bad("address is for other reports, which go to %q in account %q", dest.mailbox, dest.account)
+		return
+	case ok && dest.account != r.account:
+		s.bad("address is that of %s in account %q", dest.address, dest.account)
+		return
+	case ok && dest.refuse != nil:
+		s.bad("address refuses mail, by its SMTPError")
+		return
+	case ok && (!same || len(dest.rules) > 0):
+		s.warn("all mail for %s goes to %q, not only reports: Mailbox and Rulesets of the address don't count", dest.address, r.mailbox)
+	}
+	r.reports.DMARC = r.reports.DMARC || dest.reports.DMARC
+	r.reports.TLS = r.reports.TLS || dest.reports.TLS
+	s.c.config.destinations[key] = r
 }
 
 // lowerRegexp checks a regular expression for text in lower case.

@@ -154,6 +154,13 @@ type place struct {
 	target      config.Target // With the rules of the address. Zero for addresses that are not configured.
 }
 
+// TakesTLSReports tells whether an address is for reports about TLS that fails,
+// which must arrive even where TLS is required (RFC 8460, section 3).
+func (r *Receiver) TakesTLSReports(path smtp.Path) bool {
+	t, err := r.opts.Config().Resolve(path)
+	return err == nil && t.Reports.TLS
+}
+
 // Sender returns an error if no message may begin: there is no room for it, or
 // the sender is one of those that make MAIL fail. Any sender is known.
 func (r *Receiver) Sender(ctx context.Context, t *Transaction) error {

@@ -82,6 +82,7 @@ func newEnv(t testing.TB, set settings) *env {
 	}
 	cfg, err := config.Check(config.Static{
 		DataDir: e.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Inbox"},
+		HostTLSRPT: &config.HostTLSRPT{Account: "mox", Mailbox: "TLSRPT", Localpart: "tlsreports"},
 	}, testConfig, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -43,10 +43,10 @@ func (t *incoming) recipients() int { return len(t.tx.Rcpts) }
 func (t *incoming) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
 func (t *incoming) size() int64     { return t.tx.Size }
 
-// recipient also refuses what comes without TLS. Not the sender: reports about TLS
-// that fails must still arrive (RFC 8460, section 3), once they have addresses.
+// recipient also refuses what comes without TLS, but for reports about TLS: they
+// tell that it fails.
 func (t *incoming) recipient(ctx context.Context, path smtp.Path) error {
-	if t.needTLS {
+	if t.needTLS && !t.receiver.TakesTLSReports(path) {
 		return smtp.Errorf(smtp.CodeMustTLS, smtp.DetailSecurity, "STARTTLS comes first")
 	}
 	rcpt, err := t.receiver.Resolve(ctx, t.tx, path)
