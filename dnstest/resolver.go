@@ -42,7 +42,7 @@ func New(zone string, authentic ...string) (*Resolver, error) {
 	for _, name := range authentic {
 		z.SetAuthentic(name, true)
 	}
-	inner, err := resolver.New(resolver.Options{Servers: []string{serverAddr}, CacheSize: -1, Dial: z.Dial})
+	inner, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{serverAddr}, CacheSize: -1, Dial: z.Dial})
 	if err != nil {
 		return nil, err
 	}

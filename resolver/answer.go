@@ -48,6 +48,9 @@ type answer struct {
 	extended  *dns.Extended
 	server    string
 	ttl       time.Duration // How long it may be kept. Zero: not at all.
+
+	cut    cut   // Of a question for one, all that is set besides ttl.
+	failed error // What is kept is that the answer is bogus.
 }
 
 // interpret returns what a reply to q says. The reply has succeeded or says that

@@ -8,11 +8,14 @@ import (
 	mdns "github.com/miekg/dns"
 )
 
-// Memory accounted to an answer in bytes, beyond its texts: for the entry, and for
-// each record.
+// Memory accounted to an answer in bytes, beyond its texts: for the entry or a zone,
+// and for each record or key.
 const (
 	entryCost  = 400
 	recordCost = 150
+
+	// failureCost is for an error with its text.
+	failureCost = 500
 )
 
 // cache keeps answers for as long as they last. When it is full, those that were
@@ -95,6 +98,15 @@ func cost(q question, a answer) int64 {
 	n := entryCost + len(q.name) + len(a.name)
 	for _, rr := range a.records {
 		n += recordCost + 2*mdns.Len(rr) // Data is kept as text, names among it twice as long at times.
+	}
+	if z := a.cut.zone; z != nil {
+		n += entryCost + len(z.name) + 2*len(z.why)
+		for _, k := range z.keys {
+			n += recordCost + 2*mdns.Len(k)
+		}
+	}
+	if a.failed != nil {
+		n += failureCost
 	}
 	return int64(n)
 }

@@ -1,12 +1,9 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"slices"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -28,12 +25,6 @@ const (
 	// exchangesMax bounds exchanges at a time, and so the sockets and memory.
 	exchangesMax = 256
 
-	// slowFor is how long a server that did not reply is asked after the others.
-	slowFor = 30 * time.Second
-
-	// traitFor is how long it is remembered what a server can't do. It may be
-	// replaced by a better one.
-	traitFor = time.Hour
 )
 
 // failedError is a failure that a server replied with. It wraps
@@ -63,42 +54,43 @@ func (e *failedError) Unwrap() error {
 	return dns.ErrTemporary
 }
 
-// traits is what was learned of a server.
-type traits struct {
-	slowUntil   time.Time
-	noEDNSUntil time.Time
-	noCaseUntil time.Time // It does not keep the case of letters in questions.
+// replied is what a server said to a question.
+type replied struct {
+	msg    *mdns.Msg
+	answer answer // What it says, as far as nothing is validated.
+	server server
 }
 
 // ask asks the servers until one answers. Those that do not reply are asked again,
 // those that reply with a failure are not.
 //
 // A server that says the answer is bogus ends it: another may not know, and
-// would give us what we must not take.
-func (r *Resolver) ask(ctx context.Context, servers []server, q question) (answer, error) {
+// would give us what we must not take. A secure question asks for the signatures,
+// and for the answer also if the server thinks that it is bogus.
+func (r *Resolver) ask(ctx context.Context, servers []server, q question, secure bool) (replied, error) {
 	if len(servers) == 0 {
-		return answer{}, errNoServers
+		return replied{}, errNoServers
 	}
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return answer{}, fmt.Errorf("%w: waiting for a free slot: %w", dns.ErrTemporary, context.Cause(ctx))
+		return replied{}, fmt.Errorf("%w: waiting for a free slot: %w", dns.ErrTemporary, context.Cause(ctx))
 	}
-	servers = r.order(servers, time.Now())
+	servers = r.peers.order(servers, time.Now())
 	var failed error
 	for round := range rounds {
 		var silent []server
 		for _, s := range servers {
-			a, err := r.askServer(ctx, s, q, udpTimeout<<round)
+			rep, err := r.askServer(ctx, s, q, form{secure: secure, timeout: udpTimeout << round})
 			if err == nil || errors.Is(err, dns.ErrBogus) || ctx.Err() != nil {
-				return a, err
+				return rep, err
 			}
-			var reply *failedError
-			if !errors.As(err, &reply) {
+			var failure *failedError
+			if !errors.As(err, &failure) {
 				silent = append(silent, s)
 			}
-			if failed == nil || reply != nil {
+			if failed == nil || failure != nil {
 				failed = err // What a server says tells more than that another is silent.
 			}
 		}
@@ -107,88 +99,52 @@ func (r *Resolver) ask(ctx context.Context, servers []server, q question) (answe
 		}
 		servers = silent
 	}
-	return answer{}, failed
-}
-
-// order returns the servers with those last that did not reply lately.
-func (r *Resolver) order(servers []server, now time.Time) []server {
-	slow := func(s server) int {
-		if now.Before(r.known(s).slowUntil) {
-			return 1
-		}
-		return 0
-	}
-	servers = slices.Clone(servers)
-	slices.SortStableFunc(servers, func(a, b server) int { return cmp.Compare(slow(a), slow(b)) })
-	return servers
-}
-
-// known returns the traits of a server.
-func (r *Resolver) known(s server) traits {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.traits[s.addr]
-}
-
-// learn changes the traits of a server.
-func (r *Resolver) learn(s server, change func(*traits)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	t := r.traits[s.addr]
-	change(&t)
-	if t == (traits{}) {
-		delete(r.traits, s.addr)
-		return
-	}
-	if len(r.traits) > 2*serversMax { // The configuration has changed.
-		r.traits = map[netip.AddrPort]traits{}
-	}
-	r.traits[s.addr] = t
+	return replied{}, failed
 }
 
 // askServer asks one server once. The error is a *failedError, or of the network
 // and wraps dns.ErrTemporary.
-func (r *Resolver) askServer(ctx context.Context, s server, q question, timeout time.Duration) (answer, error) {
-	m, err := r.exchange(ctx, s, q, timeout)
+func (r *Resolver) askServer(ctx context.Context, s server, q question, form form) (replied, error) {
+	m, err := r.exchange(ctx, s, q, form)
 	if err != nil && ctx.Err() != nil {
-		return answer{}, fmt.Errorf("%w: asking %s: %w", dns.ErrTemporary, s.addr, context.Cause(ctx))
+		return replied{}, fmt.Errorf("%w: asking %s: %w", dns.ErrTemporary, s.addr, context.Cause(ctx))
 	}
 	if err != nil {
-		r.learn(s, func(t *traits) { t.slowUntil = time.Now().Add(slowFor) })
-		return answer{}, fmt.Errorf("%w: asking %s: %w", dns.ErrTemporary, s.addr, err)
+		r.peers.learn(s, func(t *traits) { t.slowUntil = time.Now().Add(slowFor) })
+		return replied{}, fmt.Errorf("%w: asking %s: %w", dns.ErrTemporary, s.addr, err)
 	}
-	r.learn(s, func(t *traits) { t.slowUntil = time.Time{} })
+	r.peers.learn(s, func(t *traits) { t.slowUntil = time.Time{} })
 	failed := &failedError{server: s.addr.String(), rcode: m.Rcode, extended: extended(m)}
 	if m.Rcode != mdns.RcodeSuccess && m.Rcode != mdns.RcodeNameError {
-		return answer{}, failed
+		return replied{}, failed
 	}
 	a, err := interpret(q, m)
 	if err != nil {
 		failed.cause = err
-		return answer{}, failed
+		return replied{}, failed
 	}
 	a.server = failed.server
 	a.authentic = s.trusted && m.AuthenticatedData
-	return a, nil
+	return replied{m, a, s}, nil
 }
 
 // exchange gets a reply from a server: over UDP, and if that can't carry it or
 // can't be trusted, over TCP; without EDNS if the server does not know that.
-func (r *Resolver) exchange(ctx context.Context, s server, q question, timeout time.Duration) (*mdns.Msg, error) {
+func (r *Resolver) exchange(ctx context.Context, s server, q question, form form) (*mdns.Msg, error) {
 	now := time.Now()
-	known := r.known(s)
-	form := form{edns: !now.Before(known.noEDNSUntil), mixedCase: !now.Before(known.noCaseUntil)}
-	m, err := r.udpThenTCP(ctx, s, newQuery(q, form), timeout)
-	if err != nil || !form.edns || m.Rcode != mdns.RcodeFormatError && m.Rcode != mdns.RcodeNotImplemented || m.IsEdns0() != nil {
+	known := r.peers.known(s)
+	form.edns, form.mixedCase = form.secure || !now.Before(known.noEDNSUntil), !now.Before(known.noCaseUntil)
+	m, err := r.udpThenTCP(ctx, s, newQuery(q, form), form.timeout)
+	if err != nil || !form.edns || form.secure || m.Rcode != mdns.RcodeFormatError && m.Rcode != mdns.RcodeNotImplemented || m.IsEdns0() != nil {
 		return m, err
 	}
 	form.edns = false
-	again, err := r.udpThenTCP(ctx, s, newQuery(q, form), timeout)
+	again, err := r.udpThenTCP(ctx, s, newQuery(q, form), form.timeout)
 	if err != nil {
 		return m, nil // The failure it replied with stands.
 	}
 	if again.Rcode != m.Rcode {
-		r.learn(s, func(t *traits) { t.noEDNSUntil = now.Add(traitFor) })
+		r.peers.learn(s, func(t *traits) { t.noEDNSUntil = now.Add(traitFor) })
 	}
 	return again, nil
 }
@@ -205,7 +161,7 @@ func (r *Resolver) udpThenTCP(ctx context.Context, s server, query query, timeou
 		return nil, err
 	case verdict == otherCase:
 		// Nobody could forge this but the server: that is how it is.
-		r.learn(s, func(t *traits) { t.noCaseUntil = time.Now().Add(traitFor) })
+		r.peers.learn(s, func(t *traits) { t.noCaseUntil = time.Now().Add(traitFor) })
 		return m, nil
 	case verdict != right:
 		return nil, errStray

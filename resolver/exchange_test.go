@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -107,7 +108,7 @@ func newZone(t testing.TB) *dnstest.Zone {
 func newResolver(t testing.TB, opts resolver.Options) (*resolver.Resolver, *events) {
 	t.Helper()
 	e := &events{}
-	opts.Observe = e.observe
+	opts.Observe, opts.Mode = e.observe, cmp.Or(opts.Mode, resolver.SystemAD)
 	r, err := resolver.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -610,7 +611,7 @@ func TestBroken(t *testing.T) {
 
 // BenchmarkCached looks up what is kept.
 func BenchmarkCached(b *testing.B) {
-	r, err := resolver.New(resolver.Options{Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial})
+	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -624,7 +625,7 @@ func BenchmarkCached(b *testing.B) {
 
 // BenchmarkUncached looks up what is not, without a network.
 func BenchmarkUncached(b *testing.B) {
-	r, err := resolver.New(resolver.Options{Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial, CacheSize: -1})
+	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial, CacheSize: -1})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -18,13 +18,14 @@ const lookupMax = 30 * time.Second
 type looked struct {
 	dns.Result
 	records []mdns.RR
+	cost    Cost
 }
 
 // lookup looks up the records of a name and a type. For the type CNAME it goes
 // to the end of the chain. The error is nil or a *dns.Error.
 func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked, error) {
 	start := time.Now()
-	c := chain{r: r, typ: typ, result: dns.Result{Authentic: true, Name: lower(escape(name))}}
+	c := chain{r: r, typ: typ, budget: &budget{}, result: dns.Result{Authentic: true, Name: lower(escape(name))}}
 	err := dns.CheckName(name)
 	if err == nil {
 		err = c.follow(ctx)
@@ -40,16 +41,27 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked,
 		Cached:    c.cached && (err == nil || dns.IsNone(err)),
 		Authentic: res.Authentic,
 		Took:      time.Since(start),
+		Cost:      c.budget.spent,
 	})
+	res.cost = c.budget.spent
 	if err != nil {
-		var failed *failedError
-		e := &dns.Error{Op: mdns.TypeToString[typ], Name: name, Server: c.last.server, Extended: c.last.extended, Err: err}
-		if errors.As(err, &failed) {
-			e.Server, e.Extended = failed.server, failed.extended
-		}
-		return res, e
+		return res, c.wrap(name, err)
 	}
 	return res, nil
+}
+
+// wrap returns the error of a lookup of name.
+func (c *chain) wrap(name string, err error) *dns.Error {
+	e := &dns.Error{Op: mdns.TypeToString[c.typ], Name: name, Server: c.last.server, Extended: c.last.extended, Err: err}
+	var failed *failedError
+	var invalid *bogusError
+	switch {
+	case errors.As(err, &failed):
+		e.Server, e.Extended = failed.server, failed.extended
+	case errors.As(err, &invalid):
+		e.Server, e.Extended = invalid.server, &invalid.extended
+	}
+	return e
 }
 
 // resultName returns the name of a result for an Event.
@@ -73,6 +85,7 @@ func resultName(err error) string {
 type chain struct {
 	r       *Resolver
 	typ     uint16
+	budget  *budget
 	result  dns.Result // Name is the next to be asked for.
 	aliases int
 	last    answer
@@ -85,7 +98,7 @@ func (c *chain) follow(ctx context.Context) error {
 	defer cancel()
 	c.cached = true
 	for {
-		a, cached, err := c.r.query(ctx, question{c.result.Name, c.typ})
+		a, cached, err := c.r.query(ctx, question{c.result.Name, c.typ}, c.budget)
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -9,25 +10,66 @@ import (
 	"github.com/mjl-/mox/dns"
 )
 
+// joinsMax is how often somebody waits for what others ask, before the failure of
+// those counts: theirs may be that they have no budget left.
+const joinsMax = 3
+
 // query answers a question from the cache or from a server. The error wraps
 // dns.ErrTemporary.
-func (r *Resolver) query(ctx context.Context, q question) (a answer, cached bool, err error) {
+func (r *Resolver) query(ctx context.Context, q question, b *budget) (a answer, cached bool, err error) {
 	servers, changed := r.config.current(time.Now())
 	if changed {
 		r.cache.clear()
 	}
-	a, generation, ok := r.cache.get(q, time.Now())
-	if ok {
-		return a, true, nil
-	}
-	a, err = r.flights.do(ctx, q, func(ctx context.Context) (answer, error) {
-		a, err := r.ask(ctx, servers, q)
-		if err == nil {
-			r.cache.put(q, a, generation, time.Now())
+	return r.shared(ctx, q, func(ctx context.Context) (answer, error) {
+		use, validates, err := r.choose(ctx, servers)
+		if err != nil {
+			return answer{}, err
 		}
-		return a, err
+		if validates {
+			v := &validation{r, use, b}
+			return v.ask(ctx, q, func(ctx context.Context, rd *reading) (answer, error) { return rd.read(ctx) })
+		}
+		if err := b.query(); err != nil {
+			return answer{}, err
+		}
+		rep, err := r.ask(ctx, use, q, false)
+		r.trace.believed(q, rep, err)
+		return rep.answer, err
 	})
-	return a, false, err
+}
+
+// shared returns what is kept for q, or what fetch returns, which runs once for all
+// who wait. What validates not is kept for a while too.
+func (r *Resolver) shared(ctx context.Context, q question, fetch func(context.Context) (answer, error)) (a answer, cached bool, err error) {
+	for range joinsMax {
+		a, generation, ok := r.cache.get(q, time.Now())
+		if ok {
+			return a, true, a.failed
+		}
+		led := false
+		a, err = r.flights.do(ctx, q, func(ctx context.Context) (answer, error) {
+			led = true
+			a, err := fetch(ctx)
+			r.keep(q, a, err, generation)
+			return a, err
+		})
+		if !errors.Is(err, errBudget) || led { // Led is settled if the flight has landed.
+			return a, false, err
+		}
+	}
+	return answer{}, false, err
+}
+
+// keep puts an answer into the cache, also one that did not validate.
+func (r *Resolver) keep(q question, a answer, err error, generation int64) {
+	var b *bogusError
+	if errors.As(err, &b) {
+		a, err = answer{name: q.name, server: b.server, ttl: bogusTTL, failed: err}, nil
+	}
+	if err == nil {
+		r.cache.put(q, a, generation, time.Now())
+	}
 }
 
 // flights lets those who ask the same at the same time share one answer.

@@ -1,16 +1,22 @@
-// Package resolver is a dns.Resolver that asks the name servers of the system.
+// Package resolver is a dns.Resolver that asks the name servers of the system, and
+// validates their answers by DNSSEC, from the keys of the root on.
 //
-// An answer is authentic if a server says so by its AD bit, and that server can
-// be believed: it is reached over loopback, or the configuration says "trust-ad".
-// The package does not validate by itself.
+// An answer is authentic if it validates. In mode system-ad, and in mode auto if no
+// server passes DNSSEC records on, it is authentic if a server says so by its AD
+// bit that can be believed: it is reached over loopback, or the configuration says
+// "trust-ad".
 //
-// One lookup goes through three layers, each in a file of its own: lookup.go
-// follows aliases from question to question; query.go answers a question from the
-// cache, or by asking once for all who wait; exchange.go gets a reply from one of
-// the servers. What a reply says is decided without any of them, in answer.go.
+// One lookup goes through layers, each in a file of its own: lookup.go follows
+// aliases from question to question; query.go answers a question from the cache, or
+// by asking once for all who wait; validate.go reads a reply and validates it, with
+// the keys that zones.go finds; exchange.go gets a reply from one of the servers.
+// What a reply says is decided without any of them, in answer.go; whether a
+// signature is valid in sign.go and delegation.go; what NSEC and NSEC3 records prove
+// in denial.go and the files beside it; and how much all that may cost in budget.go.
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -18,6 +24,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +54,9 @@ const (
 	// are trusted by configuration.
 	SystemAD Mode = "system-ad"
 )
+
+// Modes are all of them.
+var Modes = []Mode{Auto, Validate, SystemAD}
 
 // Options is what a Resolver needs. The zero value is for ordinary use.
 type Options struct {
@@ -84,20 +94,24 @@ type Options struct {
 
 // Event is something worth counting. All its strings come from closed sets.
 type Event struct {
-	Kind string // "lookup": for one type of records; "exchange": one try to get a reply.
-	Type string // "A", "MX", ….
+	// Kind is "lookup": for one type of records; "exchange": one try to get a reply;
+	// "mode": in mode auto it is found out what the servers do, or it has changed.
+	Kind string
+	Type string // "A", "MX", …. Not of a mode.
 
 	// Result of a lookup is "ok", "nodata", "notfound", "temporary", "bogus" or
 	// "invalid". Of an exchange it is "answer", "failure" (the server could not),
 	// "truncated", "case" (a reply with other letters than the question, which may
 	// be forged), "stray" (too many replies to other questions) or "error" (among
-	// them a time-out).
+	// them a time-out). Of a mode, "validating", or "stripped": no server passes
+	// DNSSEC records on, see Status.
 	Result string
 
 	Network   string // Of an exchange, "udp" or "tcp".
 	Cached    bool   // The lookup asked no server.
 	Authentic bool   // Of a lookup.
 	Took      time.Duration
+	Cost      Cost // Of a lookup.
 }
 
 // Resolver looks up records. It is safe for concurrent use.
@@ -107,23 +121,26 @@ type Resolver struct {
 	config  *config
 	slots   chan struct{} // One is held by each exchange.
 
+	mode    Mode
+	anchors []*mdns.DS
+	peers   *peers
+
 	cache   cache
 	flights flights
-
-	mu     sync.Mutex
-	traits map[netip.AddrPort]traits // Of servers of config.
+	trace   *recorder // Nil but in a Resolver for one Trace.
 }
 
 var _ dns.Resolver = (*Resolver)(nil)
 
-// New returns a Resolver. It fails only for Servers that are no addresses; the
+// New returns a Resolver. It fails only for Options that can't be meant; the
 // configuration of the system is read when it is first needed.
 func New(opts Options) (*Resolver, error) {
 	r := &Resolver{
 		dial:    opts.Dial,
 		observe: opts.Observe,
 		slots:   make(chan struct{}, exchangesMax),
-		traits:  map[netip.AddrPort]traits{},
+		mode:    cmp.Or(opts.Mode, Auto),
+		peers:   &peers{traits: map[netip.AddrPort]traits{}},
 	}
 	if r.dial == nil {
 		r.dial = (&net.Dialer{}).DialContext
@@ -142,6 +159,12 @@ func New(opts Options) (*Resolver, error) {
 	servers, err := parseServers(opts.Servers, opts.TrustAD)
 	if err != nil {
 		return nil, fmt.Errorf("name servers: %w", err)
+	}
+	if r.anchors, err = parseAnchors(opts.Anchors); err != nil {
+		return nil, fmt.Errorf("trust anchors: %w", err)
+	}
+	if !slices.Contains(Modes, r.mode) {
+		return nil, fmt.Errorf("unknown mode %q", r.mode)
 	}
 	r.config = newConfig(servers, path)
 	return r, nil

@@ -44,7 +44,7 @@ type Trace struct {
 // records, or the proof that there are none), "keys" (the keys of a zone, against
 // its DS records), "answer", "alias" (a CNAME, or the DNAME it is from), and
 // "denial" (the proof that something does not exist, also beside records of a
-// wildcard).
+// wildcard). If nothing is validated, all are "answer of a server".
 type Step struct {
 	Kind    string
 	Name    string // Whose records are looked at.

@@ -36,10 +36,12 @@ type query struct {
 	msg *mdns.Msg
 }
 
-// form is how a query is written.
+// form is how a query is written, and how long a reply may take over UDP.
 type form struct {
 	edns      bool // RFC 6891.
 	mixedCase bool
+	secure    bool // Asks for signatures (RFC 3225), and for bogus answers too.
+	timeout   time.Duration
 }
 
 // newQuery returns a query with a random id, and letters in random case: whoever
@@ -57,8 +59,9 @@ func newQuery(q question, form form) query {
 		Question: []mdns.Question{{Name: name, Qtype: q.typ, Qclass: mdns.ClassINET}},
 	}
 	if form.edns {
-		m.SetEdns0(udpSize, false)
+		m.SetEdns0(udpSize, form.secure)
 	}
+	m.CheckingDisabled = form.secure // RFC 4035, section 3.2.2.
 	return query{m}
 }
 
