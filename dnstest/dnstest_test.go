@@ -275,7 +275,7 @@ func TestServe(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	r, err := resolver.New(resolver.Options{Servers: []string{s.Addr}, CacheSize: -1})
+	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{s.Addr}, CacheSize: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +311,7 @@ func TestServeClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := resolver.New(resolver.Options{Servers: []string{s.Addr}})
+	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{s.Addr}})
 	if err != nil {
 		t.Fatal(err)
 	}

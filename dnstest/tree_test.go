@@ -441,7 +441,7 @@ func TestTreeServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := resolver.New(resolver.Options{Servers: []string{"127.0.0.1"}, CacheSize: -1, Dial: tree.Dial})
+		r, err := resolver.New(resolver.Options{Mode: resolver.Validate, Anchors: strings.Join(tree.Anchors(), "\n"), Servers: []string{"127.0.0.1"}, CacheSize: -1, Dial: tree.Dial})
 		if err != nil {
 			t.Fatal(err)
 		}
