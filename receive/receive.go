@@ -53,8 +53,8 @@ type Options struct {
 	// message is for all its recipients or for none.
 	Queue *queue.DB
 
-	// Resolver is asked who a message comes from. Nil: nothing is looked up, and all
-	// senders count as not verified.
+	// Resolver is asked who a message comes from. Nil: nothing is looked up, all
+	// senders count as not verified, and all names as fine.
 	Resolver dns.Resolver
 
 	Thresholds screen.Thresholds // The zero value for the defaults.
@@ -161,8 +161,8 @@ func (r *Receiver) TakesTLSReports(path smtp.Path) bool {
 	return err == nil && t.Reports.TLS
 }
 
-// Sender returns an error if no message may begin: there is no room for it, or
-// the sender is one of those that make MAIL fail. Any sender is known.
+// Sender returns an error if no message may begin: there is no room for it, its
+// sender could not be answered, or is one of those that make MAIL fail.
 func (r *Receiver) Sender(ctx context.Context, t *Transaction) error {
 	if err := r.special(ctx, stageMail, t.MailFrom); err != nil {
 		return err
@@ -170,7 +170,7 @@ func (r *Receiver) Sender(ctx context.Context, t *Transaction) error {
 	if err := r.opts.Store.CheckRoom(max(0, t.Size)); err != nil {
 		return fmt.Errorf("asking for room of %d bytes: %w", t.Size, err)
 	}
-	return nil
+	return r.checkSender(ctx, t.Peer, t.MailFrom)
 }
 
 // Resolve finds out where mail for path goes. The caller adds what it returns to

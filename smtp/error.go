@@ -43,6 +43,7 @@ const (
 	DetailBadDestSyntax       = "1.3"
 	DetailDestValid           = "1.5"
 	DetailBadSenderSyntax     = "1.7"
+	DetailBadSenderSystem     = "1.8"
 	DetailMailboxDisabled     = "2.1"
 	DetailMailboxFull         = "2.2"
 	DetailMessageTooLong      = "2.3" // For this mailbox.
@@ -51,6 +52,7 @@ const (
 	DetailSystemFull          = "3.1"
 	DetailSystemNotAccepting  = "3.2"
 	DetailMessageTooBig       = "3.4" // For this system.
+	DetailNetwork             = "4.0"
 	DetailConnection          = "4.2"
 	DetailDirectory           = "4.3"
 	DetailCongestion          = "4.5"
@@ -66,6 +68,7 @@ const (
 	DetailPolicy              = "7.1"
 	DetailUnsupportedSecurity = "7.4"
 	DetailEncryptionNeeded    = "7.10"
+	DetailSenderNullMX        = "7.27" // RFC 7505, section 4.2.
 )
 
 // Error refuses a command. It is what a handler returns, and what one place in
