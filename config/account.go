@@ -18,16 +18,16 @@ type Account struct {
 	Description                  string                 `sconf:"optional" sconf-doc:"For people who read this file."`
 	FullName                     string                 `sconf:"optional" sconf-doc:"Name of the user."`
 	Destinations                 map[string]Destination `sconf:"optional" sconf-doc:"Addresses of the account, and what happens with mail for each. An address is of one account only, has no catchall separator, and is given as user@domain. With @domain alone it is the catchall address, for which mail for all other addresses of the domain is accepted. A value of nil is enough for most."`
-	SubjectPass                  SubjectPass            `mox:"later" sconf:"optional" sconf-doc:"Tell senders whose mail was refused as junk a text with which it gets through."`
+	SubjectPass                  SubjectPass            `sconf:"optional" sconf-doc:"Tell senders whose mail was refused as junk a text with which it gets through."`
 	QuotaMessageSize             int64                  `sconf:"optional" sconf-doc:"Limit in bytes for all messages of the account together, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
-	RejectsMailbox               string                 `mox:"later" sconf:"optional" sconf-doc:"Mailbox where mail that was refused is kept for a while, for example Rejects. Not Inbox."`
-	KeepRejects                  bool                   `mox:"later" sconf:"optional" sconf-doc:"Don't remove mail from RejectsMailbox by itself."`
-	Introbox                     string                 `mox:"later" sconf:"optional" sconf-doc:"Mailbox for mail from senders who are not known yet, in place of Inbox. Not Inbox, and not RejectsMailbox."`
+	RejectsMailbox               string                 `sconf:"optional" sconf-doc:"Mailbox where mail that was refused is kept for a while, for example Rejects. Not Inbox."`
+	KeepRejects                  bool                   `sconf:"optional" sconf-doc:"Don't remove mail from RejectsMailbox by itself."`
+	Introbox                     string                 `sconf:"optional" sconf-doc:"Mailbox for mail from senders who are not known yet, in place of Inbox. Not Inbox, and not RejectsMailbox."`
 	AutomaticJunkFlags           AutomaticJunkFlags     `mox:"later" sconf:"optional" sconf-doc:"Mark mail as junk or not by the mailbox that it is moved to, for those who don't mark it themselves. Names are compared in lower case, in the order below. If exactly two of the three are set, the third is for all the rest."`
 	JunkFilter                   *JunkFilter            `sconf:"optional" sconf-doc:"Tell junk by its words, from mail that was marked as junk or not. It decides nothing before 50 messages that are not junk were marked. If absent, words are not looked at; a filter that is there goes on learning."`
 	MaxOutgoingMessagesPerDay    int64                  `sconf:"optional" sconf-doc:"Limit for messages that the account sends in 24 hours. A message to several recipients counts for each of them. It bounds the harm that somebody can do who got hold of the password. If zero, 1000."`
 	MaxFirstTimeRecipientsPerDay int64                  `sconf:"optional" sconf-doc:"Limit for recipients that the account has never sent to before, in 24 hours. If zero, 200."`
-	NoFirstTimeSenderDelay       bool                   `mox:"always" sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
+	NoFirstTimeSenderDelay       bool                   `sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
 	NoCustomPassword             bool                   `mox:"always" sconf:"optional" sconf-doc:"Users can't choose their passwords, but only get new ones that are made for them."`
 	IMAPCapabilitiesDisabled     []string               `mox:"later" sconf:"optional" sconf-doc:"Extensions of IMAP that are not offered after logging in, for mail programs that have trouble with them."`
 	Routes                       []Route                `mox:"later" sconf:"optional" sconf-doc:"How mail of this account is sent on. Routes of its domain come after these, then those of all."`
@@ -51,7 +51,7 @@ type Destination struct {
 	Mailbox                      string    `sconf:"optional" sconf-doc:"Mailbox for the mail, made when needed. If absent, Inbox."`
 	Rulesets                     []Ruleset `sconf:"optional" sconf-doc:"Other mailboxes for some mail. The first whose conditions all hold is taken."`
 	SMTPError                    string    `sconf:"optional" sconf-doc:"Refuse mail with this: 421 for now, or 550 for good, then a space and a text for the sender. Mailbox and Rulesets can't be set with it."`
-	MessageAuthRequiredSMTPError string    `mox:"later" sconf:"optional" sconf-doc:"Refuse mail whose sender is not verified by SPF or DKIM with this text, of at most 256 printable ASCII characters."`
+	MessageAuthRequiredSMTPError string    `sconf:"optional" sconf-doc:"Refuse mail whose sender is not verified by SPF or DKIM with this text, of at most 256 printable ASCII characters."`
 	FullName                     string    `sconf:"optional" sconf-doc:"Name of the user at this address, if it is not that of the account."`
 }
 

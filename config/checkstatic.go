@@ -39,6 +39,7 @@ func (c *checker) checkStatic() {
 	for _, name := range slices.Sorted(maps.Keys(s.Transports)) {
 		c.transport(c.static("Transports").in(name), s.Transports[name])
 	}
+	c.static("Screening").screening(s.Screening)
 	c.static("QuotaMessageSize").notNegative(s.QuotaMessageSize)
 }
 

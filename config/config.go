@@ -74,6 +74,9 @@ type Endpoint struct {
 	StartTLSDisabled bool  // ServiceSMTP: NoSTARTTLS.
 	StartTLSRequired bool  // ServiceSMTP: RequireSTARTTLS.
 	TicketsDisabled  bool  // ServiceSMTP: no TLS session tickets are given.
+
+	Blocklists     []dns.Domain  // ServiceSMTP: of addresses that send spam.
+	FirstTimeDelay time.Duration // ServiceSMTP: for mail of senders without reputation.
 }
 
 // Network returns what to listen with: for one family of addresses only, since the

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/mjl-/mox/dns"
 )
 
 const (
@@ -19,6 +21,9 @@ const (
 	// firstTimeDelayMax bounds FirstTimeSenderDelay: senders wait ten minutes for
 	// the answer to a message (RFC 5321, section 4.5.3.2.6).
 	firstTimeDelayMax = 5 * time.Minute
+
+	// firstTimeDelay is for FirstTimeSenderDelay.
+	firstTimeDelay = 15 * time.Second
 )
 
 func (c *checker) listeners() {
@@ -83,6 +88,10 @@ func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint)
 		}
 	}
 	smtp := Endpoint{Service: ServiceSMTP, MaxMessageSize: size, StartTLSDisabled: l.SMTP.NoSTARTTLS, StartTLSRequired: l.SMTP.RequireSTARTTLS}
+	smtp.Blocklists, smtp.FirstTimeDelay = parseDomains(l.SMTP.DNSBLs), firstTimeDelay
+	if d := l.SMTP.FirstTimeSenderDelay; d != nil {
+		smtp.FirstTimeDelay = *d
+	}
 	smtp.TicketsDisabled = l.SMTP.TLSSessionTicketsDisabled == nil || *l.SMTP.TLSSessionTicketsDisabled
 	add(l.SMTP.Enabled, smtp, l.SMTP.Port, 25)
 	submission := Endpoint{Service: ServiceSubmission, MaxMessageSize: size, PlainLogins: l.Submission.NoRequireSTARTTLS}
@@ -92,6 +101,17 @@ func (c *checker) listener(name, path string, l Listener) (endpoints []Endpoint)
 	add(l.IMAPS.Enabled, Endpoint{Service: ServiceIMAPS}, l.IMAPS.Port, 993)
 	add(l.MetricsHTTP.Enabled, Endpoint{Service: ServiceMetrics}, l.MetricsHTTP.Port, 8010)
 	return endpoints
+}
+
+// parseDomains returns the domains of a list without those that are none, which
+// are told elsewhere.
+func parseDomains(list []string) (domains []dns.Domain) {
+	for _, text := range list {
+		if d, err := dns.ParseConfigDomain(text); err == nil {
+			domains = append(domains, d)
+		}
+	}
+	return domains
 }
 
 // nat checks the addresses of a listener behind NAT.

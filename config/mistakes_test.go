@@ -83,6 +83,12 @@ func TestMistakes(t *testing.T) {
 		{"a failure that is success", "SMTPCode: 554", "SMTPCode: 250", "Transports.never.Fail.SMTPCode: need 400 to 599"},
 		{"a failure in Unicode", "SMTPMessage: sending", "SMTPMessage: ü", "Transports.never.Fail.SMTPMessage: need at most 256 printable ASCII characters"},
 
+		{"mail of tomorrow", "AddressWindow: 26280h0m0s", "AddressWindow: -1h", "Screening.AddressWindow: cannot be negative"},
+		{"more than all of the mail", "DomainGood: 0.8", "DomainGood: 80", "Screening.DomainGood: need 0 to 1"},
+		{"more addresses than are kept", "DomainLocalparts: 3", "DomainLocalparts: 21", "Screening.DomainLocalparts: need 0 to 20"},
+		{"a network too few", "\t\t- 10\n", "", "Screening.NetworkMin: need 3 numbers"},
+		{"a network without mail", "\t\t- 10\n", "\t\t- 0\n", "Screening.NetworkMin[2]: need 1 to 50"},
+
 		// Listeners.
 		{"NAT in two ways", "NATIPs:\n\t\t\t- 198.51.100.1\n", "NATIPs:\n\t\t\t- 198.51.100.1\n\t\tIPsNATed: true\n", "Listeners.public.IPsNATed: cannot be set together with NATIPs"},
 		{"loopback behind NAT", "- 198.51.100.1", "- ::ffff:127.0.0.1", `Listeners.public.NATIPs[0]: "::ffff:127.0.0.1" is not a public IP address`},

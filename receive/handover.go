@@ -22,7 +22,7 @@ import (
 // rule 18).
 type Handover struct {
 	CID      int64
-	Account  string // Of the user who sent it, "" if it is from elsewhere and was judged before it was queued.
+	Account  string // That sent it, "" if it is from elsewhere and was judged before it was queued.
 	MailFrom smtp.Path
 	SMTPUTF8 bool
 	Data     []byte // Content, in memory. It must not change. Or

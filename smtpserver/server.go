@@ -108,6 +108,9 @@ type Listener struct {
 	// CRAMMD5 offers the mechanism, for old clients.
 	CRAMMD5 bool
 
+	Blocklists     []dns.Domain  // As in receive.Peer.
+	FirstTimeDelay time.Duration // As in receive.Peer.
+
 	// MessageSizeMax bounds a message in bytes, as it is on the wire without dots
 	// that were stuffed. Zero: 100 MiB.
 	MessageSizeMax int64

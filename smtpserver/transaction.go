@@ -110,7 +110,8 @@ func (t *submission) accept(ctx context.Context, spool *receive.Spool) (string, 
 // unless it is a user: whom we know, and who can do something about it.
 func (s *session) deliver(ctx context.Context, spool *receive.Spool) (text string, err error) {
 	text, err = s.tx.accept(ctx, spool)
-	if e, ok := errors.AsType[*smtp.Error](err); ok && !e.Temporary() && !s.listener.Submission {
+	refused, _ := errors.AsType[*receive.RefusedError](err)
+	if e, ok := errors.AsType[*smtp.Error](err); ok && (!e.Temporary() || refused != nil && refused.Verdict.SlowDown) && !s.listener.Submission {
 		s.setSlow()
 	}
 	return text, err

@@ -85,6 +85,7 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 		c := s.tlsConfig(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
 			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize, RequireTLS: b.StartTLSRequired,
+			Blocklists: b.Blocklists, FirstTimeDelay: b.FirstTimeDelay,
 		})
 	case config.ServiceSubmission, config.ServiceSubmissions:
 		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.

@@ -339,14 +339,20 @@ func (s *System) removeSpools() error {
 
 // makeMail makes what mail goes through, in and out. None of it starts anything.
 func (s *System) makeMail(context.Context) error {
+	if err := s.makeResolver(); err != nil {
+		return err
+	}
 	received := receive.Options{
 		Store: s.accounts, Queue: s.queue, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
+		Thresholds: s.current().Thresholds(),
 	}
 	submitted := submit.Options{
 		Config: s.current, Accounts: s.accounts, Queue: s.queue, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, Rand: s.opts.Rand,
 		Pedantic: s.opts.Pedantic || s.current().Static.Pedantic,
 	}
-	if s.opts.Local != nil {
+	if s.opts.Local == nil {
+		received.Resolver = s.opts.Resolver
+	} else {
 		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
 		submitted.CatchAllAccount, submitted.Specials, submitted.Unlimited = s.opts.Local.Account, true, true
 	}
@@ -357,21 +363,25 @@ func (s *System) makeMail(context.Context) error {
 	if s.submit, err = submit.New(submitted); err != nil {
 		return err
 	}
-	if s.opts.Resolver == nil {
-		observe, err := newDNSMetrics(s.registry)
-		if err != nil {
-			return err
-		}
-		if s.opts.Resolver, err = resolver.New(resolver.Options{Observe: observe}); err != nil {
-			return err
-		}
-	}
 	q := s.current().Queue()
 	s.delivery, err = delivery.New(delivery.Options{
 		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries),
 	})
+	return err
+}
+
+// makeResolver makes what asks DNS, unless it was given one.
+func (s *System) makeResolver() error {
+	if s.opts.Resolver != nil {
+		return nil
+	}
+	observe, err := newDNSMetrics(s.registry)
+	if err != nil {
+		return err
+	}
+	s.opts.Resolver, err = resolver.New(resolver.Options{Observe: observe})
 	return err
 }
 
