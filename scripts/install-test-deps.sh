@@ -23,6 +23,11 @@ wanted=(
 	'ip        iproute2    network namespaces for servers that talk to each other'
 	'postfix   postfix     another mail server, as next and as previous hop'
 	'nsd       nsd         an authoritative DNS server'
+	'ldns-signzone ldnsutils  signs zones of DNS'
+	'dnssec-signzone bind9-utils  signs zones of DNS'
+	'named     bind9       another DNS server and resolver'
+	'knotd     knot        a DNS server that signs zones by itself'
+	'unbound   unbound     a resolver that validates, for comparison'
 	'openssl   openssl     another TLS client'
 	'setpriv   util-linux  programs as other users, with capabilities'
 	'systemd-analyze systemd checks the unit'
@@ -83,7 +88,8 @@ echo 'postfix postfix/main_mailer_type select No configuration' | "${sudo[@]}" d
 if [[ -d /run/systemd/system ]]; then
 	for package in "${missing[@]}"; do
 		case $package in
-		postfix | nsd) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		postfix | nsd | knot | unbound) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		bind9) "${sudo[@]}" systemctl -q disable named.service ;;
 		dovecot-core) "${sudo[@]}" systemctl -q disable dovecot.service dovecot.socket ;;
 		esac
 	done
