@@ -23,6 +23,9 @@ type ParseOptions struct {
 	// Tolerant accepts deviations that are common and can't be misunderstood:
 	// spaces around the address, missing brackets, EHLO names that are none.
 	Tolerant bool
+
+	// Extensions are those that are announced. Parameters of others are not known.
+	Extensions Extensions
 }
 
 // ParseCommand splits a line into its verb, in upper case, and its arguments. A
@@ -77,6 +80,10 @@ type MailFrom struct {
 	Body     string // "7BIT", "8BITMIME", or "" if not given. RFC 6152.
 	SMTPUTF8 bool   // RFC 6531.
 	Auth     string // AUTH, decoded; "<>" if unknown, "" if not given. RFC 4954, section 5.
+
+	RequireTLS bool // REQUIRETLS, RFC 8689.
+	Hold       Hold
+	DSN        MailDSN
 }
 
 // ParseMailFrom parses the arguments of MAIL:
@@ -99,7 +106,7 @@ func ParseMailFrom(args string, opts ParseOptions) (MailFrom, error) {
 		return MailFrom{}, syntaxError(sc.err, DetailBadArguments)
 	}
 	for _, p := range params {
-		if err := m.set(p); err != nil {
+		if err := m.set(p, opts.Extensions); err != nil {
 			return MailFrom{}, err
 		}
 	}
@@ -110,7 +117,7 @@ func ParseMailFrom(args string, opts ParseOptions) (MailFrom, error) {
 }
 
 // set sets the field for a parameter.
-func (m *MailFrom) set(p param) error {
+func (m *MailFrom) set(p param, have Extensions) error {
 	var ok bool
 	switch p.name {
 	case "SIZE":
@@ -123,18 +130,54 @@ func (m *MailFrom) set(p param) error {
 	case "AUTH":
 		m.Auth, ok = parseXtext(p.value)
 	default:
-		return Errorf(CodeUnknownParam, DetailBadArguments, "parameter %s not known", p.name)
+		var known bool
+		if known, ok = m.setExtension(p, have); !known {
+			return p.unknown()
+		}
 	}
 	if !ok {
-		return Errorf(CodeBadParameter, DetailBadArguments, "value of parameter %s", p.name)
+		return p.bad()
 	}
 	return nil
+}
+
+// setExtension does the same for the parameters of Extensions.
+func (m *MailFrom) setExtension(p param, have Extensions) (known, ok bool) {
+	switch {
+	case p.name == "REQUIRETLS" && have.RequireTLS:
+		m.RequireTLS, ok = true, !p.hasValue
+	case p.name == "HOLDFOR" && have.FutureRelease && m.Hold.IsZero():
+		m.Hold, ok = parseHoldFor(p.value)
+	case p.name == "HOLDUNTIL" && have.FutureRelease && m.Hold.IsZero():
+		m.Hold, ok = parseHoldUntil(p.value)
+	case (p.name == "HOLDFOR" || p.name == "HOLDUNTIL") && have.FutureRelease:
+		ok = false // There is one already.
+	case p.name == "RET" && have.DSN:
+		m.DSN.Return = strings.ToUpper(p.value)
+		ok = m.DSN.Return == "FULL" || m.DSN.Return == "HDRS"
+	case p.name == "ENVID" && have.DSN:
+		m.DSN.EnvelopeID, ok = parseEnvelopeID(p.value)
+	default:
+		return false, false
+	}
+	return true, ok
+}
+
+// unknown returns the error for a parameter that we don't have.
+func (p param) unknown() *Error {
+	return Errorf(CodeUnknownParam, DetailBadArguments, "parameter %s not known", p.name)
+}
+
+// bad returns the error for a value.
+func (p param) bad() *Error {
+	return Errorf(CodeBadParameter, DetailBadArguments, "value of parameter %s", p.name)
 }
 
 // RcptTo is a parsed RCPT.
 type RcptTo struct {
 	Path    Path
 	Unicode bool // The path was given with characters beyond ASCII, so the transaction must have SMTPUTF8.
+	DSN     RcptDSN
 }
 
 // ParseRcptTo parses the arguments of RCPT:
@@ -156,10 +199,29 @@ func ParseRcptTo(args string, opts ParseOptions) (RcptTo, error) {
 	if sc.err != nil {
 		return RcptTo{}, syntaxError(sc.err, DetailBadArguments)
 	}
-	if len(params) > 0 {
-		return RcptTo{}, Errorf(CodeUnknownParam, DetailBadArguments, "parameter %s not known", params[0].name)
+	for _, p := range params {
+		if err := r.set(p, opts.Extensions); err != nil {
+			return RcptTo{}, err
+		}
 	}
 	return r, nil
+}
+
+// set sets the field for a parameter.
+func (r *RcptTo) set(p param, have Extensions) error {
+	var ok bool
+	switch {
+	case p.name == "NOTIFY" && have.DSN:
+		r.DSN.Notify, ok = parseNotify(p.value)
+	case p.name == "ORCPT" && have.DSN:
+		r.DSN.Original, ok = parseOriginal(p.value)
+	default:
+		return p.unknown()
+	}
+	if !ok {
+		return p.bad()
+	}
+	return nil
 }
 
 // Chunk is a parsed BDAT, RFC 3030, section 2.

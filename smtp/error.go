@@ -22,6 +22,7 @@ const (
 	CodeNotImplemented     = 502
 	CodeBadSequence        = 503
 	CodeParamNotSupported  = 504
+	CodeEncryptionRequired = 523
 	CodeMustTLS            = 530 // Or must authenticate.
 	CodeBadCredentials     = 535
 	CodeEncryptionNeeded   = 538
