@@ -31,7 +31,7 @@ const (
 // serveFile is a file or directory of the server that others should leave alone.
 type serveFile struct {
 	path string
-	key  bool // Of a certificate.
+	key  bool // With a private key.
 }
 
 // serveFiles returns those whose permissions matter most. What is below the data
@@ -41,7 +41,7 @@ func serveFiles(c *live.Config) []serveFile {
 	for _, name := range []string{config.StaticName, config.DynamicName} {
 		list = append(list, serveFile{path: filepath.Join(c.Dir(), name)})
 	}
-	for _, name := range keyNames(c.Current().Static) {
+	for _, name := range slices.Concat(keyNames(c.Current().Static), c.Current().Dynamic.DKIMKeyFiles()) {
 		list = append(list, serveFile{path: configPath(c.Dir(), name), key: true})
 	}
 	return list

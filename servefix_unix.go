@@ -28,8 +28,8 @@ const (
 )
 
 // configNames are what the configuration directory may have, besides files that
-// mox.conf names and other files, which are left alone.
-var configNames = []string{config.StaticName, config.DynamicName, "earlier"}
+// the configuration names and other files, which are left alone.
+var configNames = []string{config.StaticName, config.DynamicName, "earlier", "dkim"}
 
 // lostFound is in the root of file systems, and belongs to that.
 const lostFound = "lost+found"
@@ -58,8 +58,8 @@ type linked struct {
 	total uint64
 }
 
-// fixConfig corrects the configuration directory and the files in it that are named
-// in mox.conf, if the directory isn't right.
+// fixConfig corrects the configuration directory and the files in it that the
+// configuration names, if the directory isn't right.
 func (f *fixer) fixConfig(ctx context.Context, c *live.Config) {
 	f.in(ctx, c.Dir(), func() error {
 		if right, err := f.right("."); right || err != nil {
@@ -76,6 +76,10 @@ func (f *fixer) fixConfig(ctx context.Context, c *live.Config) {
 			f.log.WarnContext(ctx, "owner and permissions of the configuration are not corrected", "problem", fmt.Sprintf(
 				"%s has things that are not of mox, as %s: give the configuration a directory of its own, or run chown %d:%d %s yourself", f.dir, other, f.user.uid, f.user.gid, quoteArg(f.dir)))
 			return nil
+		}
+		// Other than those in mox.conf, these don't say which directories are ours.
+		for _, name := range c.Current().Dynamic.DKIMKeyFiles() {
+			names = append(names, f.below(configPath(c.Dir(), name)))
 		}
 		f.fix(ctx, ".")
 		for _, name := range names {

@@ -93,25 +93,28 @@ func (r *run) copyConfig(ctx context.Context) error {
 func (r *run) warnOutside() {
 	dir, err := filepath.Abs(r.b.opts.Config.Dir())
 	seen := map[string]bool{}
-	for _, l := range r.b.opts.Config.Current().Static.Listeners {
+	current := r.b.opts.Config.Current()
+	names := current.Dynamic.DKIMKeyFiles()
+	for _, l := range current.Static.Listeners {
 		if l.TLS == nil {
 			continue
 		}
 		for _, pair := range l.TLS.KeyCerts {
-			for _, name := range []string{pair.KeyFile, pair.CertFile} {
-				path := filepath.FromSlash(name)
-				if filepath.IsAbs(path) && err == nil {
-					if rel, rerr := filepath.Rel(dir, path); rerr == nil {
-						path = rel
-					}
-				}
-				if name == "" || seen[name] || filepath.IsLocal(path) {
-					continue
-				}
-				seen[name] = true
-				r.warn("%s is outside of the directory of the configuration, and so not in the backup", name)
+			names = append(names, pair.KeyFile, pair.CertFile)
+		}
+	}
+	for _, name := range names {
+		path := filepath.FromSlash(name)
+		if filepath.IsAbs(path) && err == nil {
+			if rel, rerr := filepath.Rel(dir, path); rerr == nil {
+				path = rel
 			}
 		}
+		if name == "" || seen[name] || filepath.IsLocal(path) {
+			continue
+		}
+		seen[name] = true
+		r.warn("%s is outside of the directory of the configuration, and so not in the backup", name)
 	}
 }
 

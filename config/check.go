@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mjl-/mox/dkim"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/smtp"
 	"golang.org/x/text/unicode/norm"
@@ -65,6 +66,7 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 			domains:      map[dns.Domain]domain{},
 			destinations: map[string]destination{},
 			aliases:      map[string]alias{},
+			signing:      map[dns.Domain][]dkim.Selector{},
 		},
 		files:   files,
 		without: map[string]bool{},

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"cmp"
+	"crypto"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/mjl-/mox/dkim"
 	"github.com/mjl-/mox/dns"
 )
 
@@ -15,6 +18,10 @@ const (
 
 	// policyAgeMax bounds its age, RFC 8461, section 3.2.
 	policyAgeMax = 31557600 * time.Second
+
+	// selectorSuffix makes the name of a selector, which may be a number, one of a
+	// domain.
+	selectorSuffix = ".example"
 )
 
 // moreOfDomains checks what needs accounts and their addresses.
@@ -29,7 +36,7 @@ func (c *checker) moreOfDomains() {
 		if d.ClientSettingsDomain != "" {
 			s.in("ClientSettingsDomain").domain(d.ClientSettingsDomain)
 		}
-		c.dkim(s.in("DKIM"), d.DKIM)
+		c.dkim(s.in("DKIM"), d.DKIM, own)
 		if r := d.DMARC; r != nil {
 			s := s.in("DMARC")
 			s.reportAddress(r.Localpart, s.reportDomain(r.Domain, own), destination{account: r.Account, mailbox: r.Mailbox, reports: Reports{DMARC: true}})
@@ -61,20 +68,27 @@ func (s scope) reportDomain(name string, own dns.Domain) dns.Domain {
 	return d
 }
 
-func (c *checker) dkim(s scope, d DKIM) {
+func (c *checker) dkim(s scope, d DKIM, own dns.Domain) {
+	selectors := map[string]dkim.Selector{}
 	for _, name := range slices.Sorted(maps.Keys(d.Selectors)) {
-		c.selector(s.in("Selectors").in(name), name, d.Selectors[name])
+		selectors[name] = c.selector(s.in("Selectors").in(name), name, d.Selectors[name])
 	}
 	for i, name := range d.Sign {
-		if _, ok := d.Selectors[name]; !ok {
+		sel, ok := selectors[name]
+		if !ok {
 			s.in("Sign").item(i).bad("no selector %q", name)
+		} else if sel.Key != nil {
+			c.config.signing[own] = append(c.config.signing[own], sel)
 		}
 	}
 	s.in("Sign").once(d.Sign)
 }
 
-func (c *checker) selector(s scope, name string, sel Selector) {
-	if _, err := dns.ParseConfigDomain(name + ".example"); err != nil {
+// selector checks a selector, and returns it as it signs; without key if keys are
+// not read.
+func (c *checker) selector(s scope, name string, sel Selector) dkim.Selector {
+	parsed, err := dns.ParseConfigDomain(name + selectorSuffix)
+	if err != nil {
 		s.bad("selector must be a name in DNS: %w", err)
 	}
 	switch sel.Hash {
@@ -96,8 +110,16 @@ func (c *checker) selector(s scope, name string, sel Selector) {
 	}
 	s.in("Expiration").period(sel.Expiration)
 	s.in("PrivateKeyFile").notEmpty(sel.PrivateKeyFile)
+	var key crypto.Signer
 	if c.files != nil && sel.PrivateKeyFile != "" {
-		s.in("PrivateKeyFile").is(c.dkimKey(sel))
+		var err error
+		key, err = c.dkimKey(sel)
+		s.in("PrivateKeyFile").is(err)
+	}
+	return dkim.Selector{
+		Name: strings.TrimSuffix(parsed.ASCII, selectorSuffix), Key: key, Hash: cmp.Or(sel.Hash, "sha256"),
+		Canon:   dkim.Canonicalization{HeaderRelaxed: sel.Canonicalization.HeaderRelaxed, BodyRelaxed: sel.Canonicalization.BodyRelaxed},
+		Headers: sel.Headers, DontSeal: sel.DontSealHeaders, Expiration: sel.Expiration,
 	}
 }
 

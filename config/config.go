@@ -18,6 +18,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mjl-/mox/dkim"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/junk"
 )
@@ -42,6 +43,7 @@ type Config struct {
 	domains      map[dns.Domain]domain
 	destinations map[string]destination // By canonical address, see addressKey.
 	aliases      map[string]alias       // Likewise.
+	signing      map[dns.Domain][]dkim.Selector
 }
 
 // Service is what runs at an endpoint.

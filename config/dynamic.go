@@ -21,7 +21,7 @@ type Domain struct {
 	LocalpartCatchallSeparator  string           `sconf:"optional" sconf-doc:"If not empty, what comes after it in the part before the @ does not matter: with +, mail for you+shop@ goes to you@."`
 	LocalpartCatchallSeparators []string         `sconf:"optional" sconf-doc:"Like LocalpartCatchallSeparator, for several. The one that comes first in an address counts. Only one of the two can be set."`
 	LocalpartCaseSensitive      bool             `sconf:"optional" sconf-doc:"Tell upper and lower case apart in the part before the @. Few senders expect that."`
-	DKIM                        DKIM             `mox:"later" sconf:"optional" sconf-doc:"Signatures of mail from this domain."`
+	DKIM                        DKIM             `sconf:"optional" sconf-doc:"Signatures of mail from this domain."`
 	DMARC                       *DMARC           `sconf:"optional" sconf-doc:"Where reports go that others send about mail from this domain. The address belongs into the domain's DMARC record."`
 	TLSRPT                      *TLSRPT          `sconf:"optional" sconf-doc:"Where reports go that others send about TLS connections for this domain. The address belongs into the domain's TLSRPT record."`
 	MTASTS                      *MTASTS          `mox:"later" sconf:"optional" sconf-doc:"Policy by which others send mail for this domain over verified TLS. Needs MTASTSHTTPS in a listener."`

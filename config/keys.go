@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+
+	"github.com/mjl-/mox/dkim"
 )
 
 // tlsVersions are the values of MinVersion.
@@ -23,12 +25,8 @@ var tlsVersions = map[string]uint16{
 	"TLSv1.3": tls.VersionTLS13,
 }
 
-// Sizes of RSA keys in bits: what host keys have, and what DKIM keys have at
-// least (RFC 8301, section 3.2).
-const (
-	hostKeyBits    = 2048
-	dkimKeyBitsMin = 1024
-)
+// hostKeyBits is the size of RSA keys of a host.
+const hostKeyBits = 2048
 
 func loadKeyCert(files fs.FS, kc KeyCert) (tls.Certificate, error) {
 	cert, err := fs.ReadFile(files, kc.CertFile)
@@ -106,23 +104,23 @@ func (c *checker) hostKeys(s scope, names []string) {
 	}
 }
 
-// dkimKey checks the key of a selector. Its hash has to go with it.
-func (c *checker) dkimKey(sel Selector) error {
+// dkimKey reads the key of a selector. Its hash has to go with it.
+func (c *checker) dkimKey(sel Selector) (crypto.Signer, error) {
 	key, err := loadPrivateKey(c.files, sel.PrivateKeyFile)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch key := key.(type) {
 	case *rsa.PrivateKey:
-		if n := key.N.BitLen(); n < dkimKeyBitsMin {
-			return fmt.Errorf("RSA key of %d bits is too short, need %d", n, dkimKeyBitsMin)
+		if n := key.N.BitLen(); n < dkim.KeyBitsMin {
+			return nil, fmt.Errorf("RSA key of %d bits is too short, need %d", n, dkim.KeyBitsMin)
 		}
+		return key, nil
 	case ed25519.PrivateKey:
 		if sel.Hash == "sha1" {
-			return errors.New("an Ed25519 key needs sha256")
+			return nil, errors.New("an Ed25519 key needs sha256")
 		}
-	default:
-		return errors.New("need an RSA or Ed25519 key")
+		return key, nil
 	}
-	return nil
+	return nil, errors.New("need an RSA or Ed25519 key")
 }

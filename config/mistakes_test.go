@@ -231,7 +231,7 @@ func TestLater(t *testing.T) {
 		got[p.Path]++
 	}
 	for _, path := range []string{
-		"ACME", "TLS", "Transports", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP", "Domains.example.org.DKIM",
+		"ACME", "TLS", "Transports", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP",
 		"Accounts.anna.OutgoingWebhook", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
 	} {
 		if got[path] != 1 {

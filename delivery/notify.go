@@ -220,12 +220,16 @@ func roughly(d time.Duration) string {
 
 // queueNotice queues a notification for a sender that is not ours.
 func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte, utf8 bool) error {
+	signature, err := s.opts.Config().SignNotice(d.From, content, utf8, time.Now())
+	if err != nil {
+		s.log.ErrorContext(ctx, "signing notification", "from", d.From.String(), "err", err) // It goes out without.
+	}
 	c, err := s.opts.Queue.NewContent(ctx, int64(len(content)), bytes.NewReader(content))
 	if err != nil {
 		return fmt.Errorf("writing notification: %w", err)
 	}
 	_, err = s.opts.Queue.Add(ctx, queue.New{
-		SMTPUTF8: utf8, EightBit: utf8, Content: c, MessageID: "<" + d.MessageID + ">", Subject: d.Subject, To: []queue.NewRcpt{{Path: d.To}},
+		SMTPUTF8: utf8, EightBit: utf8, Content: c, MessageID: "<" + d.MessageID + ">", Subject: d.Subject, To: []queue.NewRcpt{{Path: d.To, Prefix: signature}},
 	})
 	if err != nil {
 		if derr := c.Discard(); derr != nil {

@@ -187,9 +187,13 @@ func (d *delivery) notification(*store.Content) (*queued, error) {
 	if err != nil {
 		return nil, fmt.Errorf("composing notification: %w", err)
 	}
+	signature, err := d.r.opts.Config().SignNotice(n.From, content, !to.IsASCII(), d.now)
+	if err != nil {
+		d.r.log.Error("signing notification", "from", n.From.String(), "err", err) // It goes out without.
+	}
 	return &queued{
 		New: queue.New{
-			SMTPUTF8: !to.IsASCII(), EightBit: !to.IsASCII(), MessageID: "<" + n.MessageID + ">", Subject: n.Subject, To: []queue.NewRcpt{{Path: to}},
+			SMTPUTF8: !to.IsASCII(), EightBit: !to.IsASCII(), MessageID: "<" + n.MessageID + ">", Subject: n.Subject, To: []queue.NewRcpt{{Path: to, Prefix: signature}},
 		},
 		content: bytes.NewReader(content), size: int64(len(content)),
 	}, nil

@@ -155,7 +155,8 @@ func (m *submission) needsUTF8(head []byte) bool {
 
 // queue hands the message to the queue.
 func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
-	r := &bitReader{r: io.NewSectionReader(m.content, 0, m.content.size)}
+	sign := m.newSigning()
+	r := &bitReader{r: sign.tee(m.content)}
 	content, err := m.s.opts.Queue.NewContent(ctx, m.content.size, r)
 	if err != nil {
 		return nil, queueError(fmt.Errorf("keeping message of %d bytes for the queue: %w", m.content.size, err))
@@ -167,7 +168,7 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 	if n.RequireTLS == nil && tlsNotRequired(m.header) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.
 	}
-	prefix := m.prefix(ctx)
+	prefix := m.prefix(ctx, sign)
 	for _, path := range m.to {
 		n.To = append(n.To, queue.NewRcpt{Path: path, Prefix: prefix})
 	}
@@ -181,12 +182,9 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 
 // prefix returns what comes in front of the message for all recipients. A
 // message that can't be signed goes out without: its user could do nothing about it.
-func (m *submission) prefix(ctx context.Context) []byte {
+func (m *submission) prefix(ctx context.Context, sign *signing) []byte {
 	trace := m.s.trace(m.t, m.utf8, m.now)
-	if m.s.opts.Sign == nil {
-		return trace
-	}
-	signature, err := m.s.opts.Sign(ctx, Signable{From: m.author, Header: m.content.head, Content: m.content, Size: m.content.size, SMTPUTF8: m.utf8})
+	signature, err := sign.finish()
 	if err == nil && len(signature)+len(trace) > queue.PrefixMax {
 		err = fmt.Errorf("signature of %d bytes", len(signature))
 	}
@@ -194,7 +192,7 @@ func (m *submission) prefix(ctx context.Context) []byte {
 		m.s.log.ErrorContext(ctx, "signing message", "cid", cid.Format(m.t.Peer.CID), "from", m.author.String(), "err", err)
 		return trace
 	}
-	return append(signature[:len(signature):len(signature)], trace...)
+	return slices.Concat(trace, signature)
 }
 
 // note counts and logs what came of it.

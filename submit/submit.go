@@ -69,10 +69,6 @@ type Options struct {
 	CIDKey     cid.Key   // Makes the id of a message in its Received field.
 	Rand       io.Reader // For Message-IDs.
 
-	// Sign returns header fields that sign a message, to be put in front of it.
-	// Nil: messages are not signed.
-	Sign func(ctx context.Context, m Signable) ([]byte, error)
-
 	// Pedantic refuses what a message should not have, instead of removing it.
 	Pedantic bool
 
@@ -85,15 +81,6 @@ type Options struct {
 
 	// CatchAllAccount is as that of package receive. Its users may send as anybody.
 	CatchAllAccount string
-}
-
-// Signable is what a signer gets.
-type Signable struct {
-	From     smtp.Address // The author.
-	Header   []byte       // The header section of the message, as it will be sent.
-	Content  io.ReaderAt  // The whole of it.
-	Size     int64
-	SMTPUTF8 bool
 }
 
 // Submitter takes messages. It is safe for concurrent use.

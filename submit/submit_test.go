@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"reflect"
 	"regexp"
 	"strings"
@@ -320,49 +319,6 @@ func TestTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkError(t, "a closed queue", submit(content.Size()), "451 4.3.2 shutting down, please try again later", ErrRoom)
-}
-
-func TestSign(t *testing.T) {
-	t.Parallel()
-	var got Signable
-	var content string
-	var fail error
-	signature := "DKIM-Signature: x\r\n"
-	e := newEnv(t, func(o *Options) {
-		o.Sign = func(_ context.Context, m Signable) ([]byte, error) {
-			got = m
-			b, err := io.ReadAll(io.NewSectionReader(m.Content, 0, m.Size))
-			content = string(b)
-			return []byte(signature), errors.Join(fail, err)
-		}
-	})
-	send := func() string {
-		t.Helper()
-		queued, err := e.send(e.begin("alice", ""), "Bcc: b\nSubject: é\n"+whole, "x@b.example", "y@b.example")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return e.queued(queued[1])
-	}
-	text := send()
-	if !strings.HasPrefix(text, "DKIM-Signature: x\nAuthentication-Results: ") {
-		t.Errorf("got message %q", text)
-	}
-	sent := "Subject: é\n" + whole
-	if content = strings.ReplaceAll(content, "\r\n", "\n"); content != sent || !strings.HasSuffix(text, "\n"+sent) {
-		t.Errorf("signed %q, sent %q, want %q", content, text, sent)
-	}
-	if head := strings.ReplaceAll(string(got.Header), "\r\n", "\n"); head != strings.TrimSuffix(sent, "hi\n") || got.From.String() != "alice@example.org" || !got.SMTPUTF8 {
-		t.Errorf("signed header %q of %s, SMTPUTF8 %v", head, got.From, got.SMTPUTF8)
-	}
-	fail = errors.New("no key today")
-	if text := send(); strings.Contains(text, "DKIM") || !strings.Contains(e.log.String(), "no key today") {
-		t.Errorf("signing fails: got message %q, log %s", text, e.log)
-	}
-	fail, signature = nil, "X: "+long(queue.PrefixMax)
-	if text := send(); strings.Contains(text, "xxx") || !strings.Contains(e.log.String(), "signature of 65539 bytes") {
-		t.Errorf("a large signature: got message of %d bytes, log %s", len(text), e.log)
-	}
 }
 
 // TestSpecials tries the names that fail, in localserve.
