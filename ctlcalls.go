@@ -56,6 +56,7 @@ var ctlCalls = []ctlCall{
 	{name: "queueUnhold", doc: "Let held messages be tried, in their time.", run: plain((*admin.Admin).QueueUnhold)},
 	{name: "queueDrop", doc: "Remove messages and tell nobody.", run: plain((*admin.Admin).QueueDrop)},
 	{name: "verify", doc: "Look for anything that is wrong with the data, while mail flows. Notes have the problems.", run: stream(verifyCall)},
+	{name: "retrain", doc: "Train junk filters anew from marked messages, while mail flows.", run: stream(retrainCall)},
 	{name: "queueDump", doc: "A message as it will be sent.", run: raw((*admin.Admin).QueueDump)},
 }
 

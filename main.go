@@ -46,6 +46,7 @@ var commands = []command{
 	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},
 	{"queue dump", "id", queueDumpHelp, runQueueDump},
 	{"verifydata", "[-fix] [-sizesonly] [-temp directory] [-json] [directory]", verifyDataHelp, runVerifyData},
+	{"retrain", "[-json] [account]", retrainHelp, runRetrain},
 	{"config test", "", configTestHelp, runConfigTest},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},

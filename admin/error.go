@@ -53,6 +53,7 @@ var codes = []struct {
 	{backup.ErrRunning, Unavailable},
 	{backup.ErrRoom, Unavailable},
 	{store.ErrNoAccount, NotFound},
+	{store.ErrNoJunkFilter, User},
 	{queue.ErrNoMessage, NotFound},
 	{store.ErrClosed, Unavailable},
 	{store.ErrBusy, Unavailable},

@@ -109,7 +109,7 @@ func (v *verifier) accountNames(a fs.DirEntry) error {
 		v.warning(place, "nobody can log in to it, and it gets no mail", "add it to domains.conf, or remove it", "account %q is not in domains.conf", a.Name())
 	}
 	return v.names(place, func(name string, dir bool) bool {
-		return dir && name == "msg" || !dir && (name == "index.db" || name == "junkfilter.db" || name == "junkfilter.bloom" || atomicfile.IsTemp(name))
+		return dir && name == "msg" || !dir && (name == "index.db" || slices.Contains(store.JunkNames(), name) || atomicfile.IsTemp(name))
 	})
 }
 

@@ -220,7 +220,7 @@ func (c *copier) open(ctx context.Context, a *Account, dst string) error {
 	if err := c.room(info.Size()); err != nil {
 		return err
 	}
-	if err := a.copyDatabase(ctx, filepath.Join(dst, indexFile)); err != nil {
+	if err := c.databases(ctx, a, dst); err != nil {
 		return err
 	}
 	db, err := openDatabase(dst)
@@ -233,6 +233,17 @@ func (c *copier) open(ctx context.Context, a *Account, dst string) error {
 	}
 	c.res.Accounts++
 	return errors.Join(atomicfile.SyncDir(filepath.Join(dst, "msg")), atomicfile.SyncDir(dst))
+}
+
+// databases copies the junk filter and the database, between two steps of training:
+// what the filter was not trained with yet, the database still asks for.
+func (c *copier) databases(ctx context.Context, a *Account, dst string) error {
+	a.junk.copying.Lock()
+	defer a.junk.copying.Unlock()
+	if err := c.copyJunk(ctx, a, dst); err != nil {
+		return err
+	}
+	return a.copyDatabase(ctx, filepath.Join(dst, indexFile))
 }
 
 // copyDatabase copies the database while it is in use.

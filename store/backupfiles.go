@@ -149,7 +149,7 @@ func (m *messageCopier) beside(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == indexFile || name == "msg" || name == indexFile+copySuffix || atomicfile.IsTemp(name):
+		case name == indexFile || name == "msg" || name == indexFile+copySuffix || isJunkName(name) || atomicfile.IsTemp(name):
 		default:
 			if err := m.stray(ctx, name); err != nil {
 				return err

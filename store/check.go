@@ -144,7 +144,7 @@ func (a *Account) check(ctx context.Context, content bool, failed []waiting) ([]
 	c.waiting = append(c.waiting, failed...)
 	defer a.eraseSoon()
 	defer a.dir.pin()() // Files of the snapshot must stay until they are looked at.
-	err = c.run(ctx)
+	err = errors.Join(c.run(ctx), c.junkLive(ctx))
 	return problems, err
 }
 

@@ -252,7 +252,7 @@ func (v *verifier) account(ctx context.Context, name string, pool *filePool) (er
 			c.again[w.emailID] = contentSum{w.fileSize, w.crc}
 		}
 	}
-	return c.run(ctx)
+	return errors.Join(c.run(ctx), c.junkFile(ctx, filepath.Join(path, junkFile), v.opts.Temp))
 }
 
 // accountOf returns an account with a database that is a copy of its own.

@@ -162,7 +162,7 @@ func (v *verifier) liveAccount(ctx context.Context, name string, pool *filePool)
 	c.identity(&row, v.sameID(a))
 	c.live, c.content, c.checked, c.handover, c.files = live, v.opts.Content, v.opts.Checked, v.opts.Handover, pool
 	c.journalID, c.waiting = v.d.journal.ID(), append(waiting, v.take(a)...)
-	return c.run(ctx)
+	return errors.Join(c.run(ctx), c.junkLive(ctx))
 }
 
 // dumpDatabase copies the database while it is in use, to be looked at.

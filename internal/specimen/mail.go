@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/mjl-/mox/auth"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/junk"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
 )
@@ -36,6 +38,19 @@ func (s *specimen) makeAccounts(ctx context.Context) error {
 			}
 		}
 		return nil
+	})
+}
+
+// makeFilter trains the junk filter of Main with what is marked there.
+func (s *specimen) makeFilter(ctx context.Context) error {
+	withFilter := func(o *store.Options) {
+		o.JunkParams = func(name string) (junk.Params, bool) { return config.DefaultJunkFilter().Params(), name == Main }
+	}
+	return s.withStore(ctx, withFilter, func(d *store.Dir) error {
+		return withAccount(ctx, d, Main, func(a *store.Account) error {
+			_, err := a.Retrain(ctx, nil)
+			return err
+		})
 	})
 }
 
