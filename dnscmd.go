@@ -15,6 +15,7 @@ import (
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/resolver"
+	"github.com/mjl-/mox/system"
 )
 
 const dnsLookupHelp = `Look up records in DNS, and tell whether DNSSEC protects them.
@@ -78,10 +79,11 @@ func (inv *invocation) resolverOptions() (resolver.Options, error) {
 	if _, err := os.Stat(inv.config); errors.Is(err, fs.ErrNotExist) {
 		return resolver.Options{}, nil
 	}
-	if _, err := live.Open(inv.config, live.Options{WithoutKeys: true}); err != nil {
+	c, err := live.Open(inv.config, live.Options{WithoutKeys: true})
+	if err != nil {
 		return resolver.Options{}, err
 	}
-	return resolver.Options{}, nil
+	return system.ResolverOptions(c.Current().Static.Resolver), nil
 }
 
 // lookupReport is what a lookup found, as dns lookup prints it.

@@ -16,6 +16,7 @@ type Static struct {
 	CheckUpdates                    bool                 `mox:"later" sconf:"optional" sconf-doc:"Look once in 24 hours whether there is a new version, and tell the postmaster."`
 	Pedantic                        bool                 `sconf:"optional" sconf-doc:"Refuse whatever breaks a protocol, also where mail gets through if it is tolerated."`
 	AllowCRAMMD5                    bool                 `sconf:"optional" sconf-doc:"Offer CRAM-MD5 for logging in, for old mail programs. It works with passwords that are set while this is on: for it, a secret is stored with which one can log in. The other mechanisms are better."`
+	Resolver                        Resolver             `sconf:"optional" sconf-doc:"How names are looked up in DNS. Mail is protected by what DNSSEC tells to be authentic. The command dns check shows how it goes."`
 	TLS                             StaticTLS            `mox:"later" sconf:"optional" sconf-doc:"How certificates of others are verified."`
 	ACME                            map[string]ACME      `mox:"later" sconf:"optional" sconf-doc:"Authorities that give out certificates automatically, by a name for TLS.ACME of listeners, for example letsencrypt."`
 	AdminPasswordFile               string               `mox:"later" sconf:"optional" sconf-doc:"File with a hash of the password for the administrator's pages, as the setadminpassword command writes it. A relative path is relative to the directory of mox.conf."`

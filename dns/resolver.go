@@ -37,7 +37,7 @@ type Error struct {
 	Op       string // "MX", "A", …
 	Name     string
 	Server   string    // Address and port of the one that answered, if any.
-	Extended *Extended // If the server gave a reason (RFC 8914).
+	Extended *Extended // If the server gave a reason (RFC 8914), or our own validation did.
 	Err      error     // Wraps one of the above, and that of the context if it was done.
 }
 
@@ -47,11 +47,41 @@ type Extended struct {
 	Text string // EXTRA-TEXT, as the server wrote it. Not to be shown unquoted.
 }
 
+// extendedNames are the names of codes, RFC 8914, section 5.2, and of those
+// registered since.
+var extendedNames = []string{
+	"Other", "Unsupported DNSKEY Algorithm", "Unsupported DS Digest Type", "Stale Answer", "Forged Answer", "DNSSEC Indeterminate", "DNSSEC Bogus",
+	"Signature Expired", "Signature Not Yet Valid", "DNSKEY Missing", "RRSIGs Missing", "No Zone Key Bit Set", "NSEC Missing", "Cached Error",
+	"Not Ready", "Blocked", "Censored", "Filtered", "Prohibited", "Stale NXDOMAIN Answer", "Not Authoritative", "Not Supported",
+	"No Reachable Authority", "Network Error", "Invalid Data", "Signature Expired before Valid", "Too Early", "Unsupported NSEC3 Iterations Value",
+}
+
+// Name returns the name of the code, as it is registered, or "" of one not known.
+// It comes from a closed set.
+func (e *Extended) Name() string {
+	if int(e.Code) < len(extendedNames) {
+		return extendedNames[e.Code]
+	}
+	return ""
+}
+
+// String tells the code, its name if it has one, and the text.
+func (e *Extended) String() string {
+	s := fmt.Sprintf("extended error %d", e.Code)
+	if name := e.Name(); name != "" {
+		s += ", " + name
+	}
+	if e.Text != "" {
+		s += fmt.Sprintf(": %q", e.Text)
+	}
+	return s
+}
+
 // Error tells what was asked, and the reason.
 func (e *Error) Error() string {
 	s := fmt.Sprintf("looking up %s of %q: %v", e.Op, e.Name, e.Err)
 	if e.Extended != nil {
-		s += fmt.Sprintf(" (extended error %d %q)", e.Extended.Code, e.Extended.Text)
+		s += " (" + e.Extended.String() + ")"
 	}
 	return s
 }

@@ -54,8 +54,10 @@ func TestErrorText(t *testing.T) {
 		{Error{Op: "MX", Name: "example.org.", Err: ErrNotFound}, `looking up MX of "example.org.": dns: no such name`},
 		{
 			Error{Op: "A", Name: "x\r\n", Err: ErrBogus, Extended: &Extended{7, "signature\nexpired"}},
-			`looking up A of "x\r\n": dns: temporary failure: bogus answer (extended error 7 "signature\nexpired")`,
+			`looking up A of "x\r\n": dns: temporary failure: bogus answer (extended error 7, Signature Expired: "signature\nexpired")`,
 		},
+		{Error{Op: "A", Name: "x.", Err: ErrTemporary, Extended: &Extended{Code: 27}}, `looking up A of "x.": dns: temporary failure (extended error 27, Unsupported NSEC3 Iterations Value)`},
+		{Error{Op: "A", Name: "x.", Err: ErrTemporary, Extended: &Extended{Code: 65535}}, `looking up A of "x.": dns: temporary failure (extended error 65535)`},
 	} {
 		if got := c.err.Error(); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)

@@ -24,7 +24,6 @@ const (
 
 	// exchangesMax bounds exchanges at a time, and so the sockets and memory.
 	exchangesMax = 256
-
 )
 
 // failedError is a failure that a server replied with. It wraps
@@ -151,11 +150,11 @@ func (r *Resolver) exchange(ctx context.Context, s server, q question, form form
 
 // udpThenTCP gets the reply to a query.
 func (r *Resolver) udpThenTCP(ctx context.Context, s server, query query, timeout time.Duration) (*mdns.Msg, error) {
-	m, verdict, err := r.once(ctx, "udp", s, query, timeout)
+	m, verdict, err := r.attempt(ctx, "udp", s, query, timeout)
 	if err != nil || verdict == right {
 		return m, err
 	}
-	m, verdict, err = r.once(ctx, "tcp", s, query, tcpTimeout)
+	m, verdict, err = r.attempt(ctx, "tcp", s, query, tcpTimeout)
 	switch {
 	case err != nil:
 		return nil, err
@@ -169,9 +168,9 @@ func (r *Resolver) udpThenTCP(ctx context.Context, s server, query query, timeou
 	return m, nil
 }
 
-// once makes one exchange, and has it counted. If there is no error, the verdict
+// attempt makes one exchange, and has it counted. If there is no error, the verdict
 // is about the last message received.
-func (r *Resolver) once(ctx context.Context, network string, s server, query query, timeout time.Duration) (*mdns.Msg, verdict, error) {
+func (r *Resolver) attempt(ctx context.Context, network string, s server, query query, timeout time.Duration) (*mdns.Msg, verdict, error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

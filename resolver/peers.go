@@ -92,7 +92,9 @@ func (p *peers) learn(s server, change func(*traits)) {
 
 // passed is told of a server with an authentic answer.
 func (p *peers) passed(s server, now time.Time) {
-	p.learn(s, func(t *traits) { t.passesUntil, t.stripsUntil, t.silentUntil = now.Add(passesFor), time.Time{}, time.Time{} })
+	p.learn(s, func(t *traits) {
+		t.passesUntil, t.stripsUntil, t.silentUntil = now.Add(passesFor), time.Time{}, time.Time{}
+	})
 }
 
 // settle notes whether we validate, and tells whether that has changed, or was not

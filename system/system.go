@@ -43,7 +43,6 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/ratelimit"
 	"github.com/mjl-/mox/receive"
-	"github.com/mjl-/mox/resolver"
 	"github.com/mjl-/mox/smtpserver"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/submit"
@@ -106,8 +105,8 @@ type Options struct {
 	// TCP.
 	Dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)
 
-	// Resolver answers questions about other domains. Nil: asks the system's name
-	// servers.
+	// Resolver answers questions about other domains. Nil: asks name servers as the
+	// configuration has it.
 	Resolver dns.Resolver
 
 	// RemotePort is where other servers listen. Zero: 25.
@@ -369,19 +368,6 @@ func (s *System) makeMail(context.Context) error {
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries),
 	})
-	return err
-}
-
-// makeResolver makes what asks DNS, unless it was given one.
-func (s *System) makeResolver() error {
-	if s.opts.Resolver != nil {
-		return nil
-	}
-	observe, err := newDNSMetrics(s.registry)
-	if err != nil {
-		return err
-	}
-	s.opts.Resolver, err = resolver.New(resolver.Options{Observe: observe})
 	return err
 }
 
