@@ -67,6 +67,7 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 			destinations: map[string]destination{},
 			aliases:      map[string]alias{},
 			signing:      map[dns.Domain][]dkim.Selector{},
+			junkFlags:    map[string]JunkFlags{},
 		},
 		files:   files,
 		without: map[string]bool{},

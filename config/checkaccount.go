@@ -30,6 +30,7 @@ func (c *checker) moreOfAccounts() {
 		s.in("LoginDisabled").text(a.LoginDisabled)
 		s.in("SubjectPass.Period").period(a.SubjectPass.Period)
 		s.rejects(a)
+		c.config.junkFlags[name] = compileJunkFlags(a.AutomaticJunkFlags)
 		s.in("AutomaticJunkFlags.JunkMailboxRegexp").lowerRegexp(a.AutomaticJunkFlags.JunkMailboxRegexp)
 		s.in("AutomaticJunkFlags.NeutralMailboxRegexp").lowerRegexp(a.AutomaticJunkFlags.NeutralMailboxRegexp)
 		s.in("AutomaticJunkFlags.NotJunkMailboxRegexp").lowerRegexp(a.AutomaticJunkFlags.NotJunkMailboxRegexp)

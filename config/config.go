@@ -44,6 +44,7 @@ type Config struct {
 	destinations map[string]destination // By canonical address, see addressKey.
 	aliases      map[string]alias       // Likewise.
 	signing      map[dns.Domain][]dkim.Selector
+	junkFlags    map[string]JunkFlags // By account.
 }
 
 // Service is what runs at an endpoint.

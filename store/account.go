@@ -57,7 +57,8 @@ type Account struct {
 	keys      map[string]chan struct{} // Hand-over keys of pending items; closed when they are settled.
 	reserved  int64                    // Bytes of quota taken by what is not yet applied.
 	reserving int                      // Deliveries between reserve and push.
-	size      int64                    // As in accountRow, of the last commit.
+	size      int64                    // Of accountRow.quotaSize, of the last commit.
+	rejects   rejectSums               // As in accountRow, of the last commit.
 	boxes     map[string]int64         // Mailbox ids by name, of the last commit.
 	applied   uint64                   // Sequence number of the last item dealt with.
 	durable   uint64                   // Sequence number of the last item pushed.
@@ -171,7 +172,7 @@ func (a *Account) adopt(ctx context.Context, row accountRow) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.size, a.boxes = row.Size, boxes
+	a.size, a.rejects, a.boxes = row.quotaSize(), rejectSums{row.Rejects, row.RejectSize}, boxes
 	a.watermark = watermark{row.JournalID, uint64(row.Watermark)}
 	a.hub.setPublished(&row)
 	return nil

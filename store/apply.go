@@ -159,6 +159,16 @@ func (w *writer) applyItem(tx *Tx, it *item) error {
 				continue
 			}
 		}
+		if rcpt.reject {
+			if it.bare != nil {
+				continue // Nobody was promised it.
+			}
+			if has, err := tx.hasReject(it.analysis().MessageID, rcpt.contentKey); err != nil {
+				return err
+			} else if has {
+				continue
+			}
+		}
 		if err := w.placeFile(it.rec, rcpt); err != nil {
 			return fmt.Errorf("writing message file: %w", err)
 		}
@@ -253,10 +263,7 @@ func fill(path, src string, content []byte) error {
 // deliver stores a message for one recipient. A mailbox that is gone since is
 // found by name, made again, or replaced by Inbox (journal.md, rule 12).
 func (tx *Tx) deliver(it *item, rcpt *recordRcpt) error {
-	r, an := it.rec, &it.rec.analysis
-	if it.bare != nil {
-		an = it.bare
-	}
+	r, an := it.rec, it.analysis()
 	box, err := tx.target(rcpt)
 	if err != nil {
 		return err
@@ -267,17 +274,46 @@ func (tx *Tx) deliver(it *item, rcpt *recordRcpt) error {
 	size := r.size + int64(len(rcpt.prefix))
 	e := Email{
 		ID: rcpt.emailID, CreateSeq: tx.nextModSeq(), Size: size, FileSize: r.size, CRC: r.crc, Prefix: rcpt.prefix,
-		Received: r.received, MailboxID: box.ID, Facts: facts, Verdict: rcpt.verdict,
+		Received: r.received, MailboxID: box.ID, Facts: facts, Verdict: rcpt.verdict, Reject: rcpt.reject,
+	}
+	if err := tx.destine(&e, box, rcpt); err != nil {
+		return err
+	}
+	flags, err := tx.arrive(&e, box, rcpt.flags)
+	if err != nil {
+		return err
 	}
 	if err := tx.insertEmail(&e, an, box.ID); err != nil {
 		return err
 	}
+	if err := tx.noteReject(&e, rcpt); err != nil {
+		return err
+	}
 	m := Message{ID: rcpt.messageID, EmailID: e.ID, Size: size, Received: r.received.Unix()}
-	err = tx.place(box, &m, rcpt.flags, rcpt.keywords)
+	err = tx.place(box, &m, flags, rcpt.keywords)
 	if errors.Is(err, ErrKeyword) {
-		err = tx.place(box, &m, rcpt.flags, nil)
+		err = tx.place(box, &m, flags, nil)
 	}
 	return err
+}
+
+// destine notes the mailbox that a message would have been put into. One that does
+// not exist is not made: the message counts for none then.
+func (tx *Tx) destine(e *Email, box *Mailbox, rcpt *recordRcpt) error {
+	if rcpt.destined != "" {
+		destined, err := tx.lookup(rcpt.destined)
+		if err != nil {
+			return err
+		}
+		if destined != nil && destined.ID != box.ID {
+			e.DestinedID = destined.ID
+		}
+	}
+	if !box.ForOthers && (e.Reject || e.DestinedID != 0) {
+		box.ForOthers = true
+		tx.changed(box)
+	}
+	return nil
 }
 
 // target returns the mailbox to deliver to.

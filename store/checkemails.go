@@ -188,6 +188,11 @@ func (c *checker) email(ctx context.Context, id int64, one emailRows) (used int6
 	if e.MessageKey != key(e.MessageID) || e.SubjectKey != key(e.Subject) {
 		c.problem(effectThread, mendFix, "email %d is not found by its Message-ID or subject", id)
 	}
+	if lost, err := c.lostReject(e); err != nil {
+		return used, err
+	} else if lost && !one.erase {
+		c.problem(effectRejects, mendFix, "email %d is a reject that is not found", id)
+	}
 	if err := c.thread(e); err != nil {
 		return used, err
 	}

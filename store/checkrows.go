@@ -157,18 +157,18 @@ func (c *checker) tombs(ctx context.Context) error {
 // others reads the rows that stand for themselves.
 func (c *checker) others(ctx context.Context) error {
 	for _, read := range []func(context.Context) error{
-		readRows(c, "subscriptions", func(s *Subscription) string { return wrongIf(s.Name == "", "no name") }),
-		readRows(c, "keys of hand-overs", func(h *Handover) string {
+		readRows(c, "subscriptions", "", func(s *Subscription) string { return wrongIf(s.Name == "", "no name") }),
+		readRows(c, "keys of hand-overs", "", func(h *Handover) string {
 			c.handover(c.a.name, h.Key)
 			return wrongIf(h.Key == "", "no key")
 		}),
-		readRows(c, "credentials", func(r *Credential) string { return wrongIf(r.Kind == "", "no kind") }),
-		readRows(c, "reputations", func(r *Reputation) string { return wrongIf(r.Junk < 0 || r.NotJunk < 0, "negative counts") }),
-		readRows(c, "trainings of the junk filter", func(t *Training) string {
+		readRows(c, "credentials", "", func(r *Credential) string { return wrongIf(r.Kind == "", "no kind") }),
+		readRows(c, "reputations", mendFix, c.wrongReputation), c.rejects,
+		readRows(c, "trainings of the junk filter", "", func(t *Training) string {
 			return wrongIf(t.ModSeq > c.tx.row.ModSeq, "modseq beyond that of the account")
 		}),
-		readRows(c, "addresses sent to", func(s *SentTo) string { return wrongIf(len(s.Address) > sentAddressMax, "address too long") }),
-		readRows(c, "counts of sent messages", func(h *SentHour) string {
+		readRows(c, "addresses sent to", "", func(s *SentTo) string { return wrongIf(len(s.Address) > sentAddressMax, "address too long") }),
+		readRows(c, "counts of sent messages", "", func(h *SentHour) string {
 			return wrongIf(h.Messages < 0 || h.FirstTime > h.Messages, "impossible counts")
 		}),
 	} {
@@ -188,13 +188,13 @@ func wrongIf(wrong bool, what string) string {
 
 // readRows returns a function that decodes all rows of a type, and reports those
 // of which wrong says so.
-func readRows[T any](c *checker, what string, wrong func(*T) string) func(context.Context) error {
+func readRows[T any](c *checker, what, mend string, wrong func(*T) string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		n := 0
 		err := bstore.QueryTx[T](c.tx.b).ForEach(func(row T) error {
 			n++
 			if w := wrong(&row); w != "" {
-				c.problem("it has no effect, or a wrong one", "", "%s, row %d: %s", what, n, w)
+				c.problem("it has no effect, or a wrong one", mend, "%s, row %d: %s", what, n, w)
 			}
 			return ctx.Err()
 		})

@@ -23,7 +23,7 @@ type waiting struct {
 	account                       string // Name, when it was accepted.
 	emailID, messageID, mailboxID int64
 	mailbox                       string
-	fileSize, size                int64 // Of the content; with the prefix.
+	fileSize, size                int64 // Of the content; what counts against the quota.
 	crc                           uint32
 	file                          string // Path of the content in the live journal, or "".
 }
@@ -47,9 +47,10 @@ const idMax = 1 << 60
 func waitingOf(place string, r *record, rcpts []*recordRcpt) []waiting {
 	var list []waiting
 	for _, rcpt := range rcpts {
+		size := (&item{rec: r, rcpts: []*recordRcpt{rcpt}}).bytes()
 		list = append(list, waiting{
 			seq: r.seq, place: place, account: rcpt.account, emailID: rcpt.emailID, messageID: rcpt.messageID, mailboxID: rcpt.mailboxID, mailbox: rcpt.mailbox,
-			fileSize: r.size, size: r.size + int64(len(rcpt.prefix)), crc: r.crc,
+			fileSize: r.size, size: size, crc: r.crc,
 		})
 	}
 	return list
@@ -248,9 +249,9 @@ func (c *checker) checkWaiting(context.Context) error {
 			c.problem("the message goes to a mailbox of that name", "", "%s is for mailbox %d, %q, that never was", what, w.mailboxID, w.mailbox)
 		}
 	}
-	if quota := c.a.quota(); size > 0 && quota > 0 && c.tx.row.Size+size > quota {
+	if quota := c.a.quota(); size > 0 && quota > 0 && c.tx.row.quotaSize()+size > quota {
 		c.emit(Problem{
-			File: accountFile(c.a.name), Kind: "quota", Text: fmt.Sprintf("%d bytes are used and %d more accepted, the quota is %d", c.tx.row.Size, size, quota),
+			File: accountFile(c.a.name), Kind: "quota", Text: fmt.Sprintf("%d bytes are used and %d more accepted, the quota is %d", c.tx.row.quotaSize(), size, quota),
 			Effect: "nothing more is accepted", Warning: true,
 		})
 	}

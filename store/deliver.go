@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mjl-/mox/journal"
@@ -110,6 +111,10 @@ func (d *Dir) reserve(ctx context.Context, dl Delivery) (*record, error) {
 	if err := d.CheckRoom(size); err != nil {
 		return nil, err
 	}
+	hash, err := dl.rejectKey()
+	if err != nil {
+		return nil, err
+	}
 	if err := d.backlog.take(ctx, size); err != nil {
 		return nil, err
 	}
@@ -127,15 +132,25 @@ func (d *Dir) reserve(ctx context.Context, dl Delivery) (*record, error) {
 			d.unreserve(dl, r, i)
 			return nil, &RecipientError{i, err}
 		}
+		rcpt.contentKey = hash
 		r.rcpts = append(r.rcpts, rcpt)
 	}
 	return r, nil
 }
 
+// rejectKey returns the key of the content, 0 if no recipient needs it.
+func (dl *Delivery) rejectKey() (int64, error) {
+	if !slices.ContainsFunc(dl.To, func(to Recipient) bool { return to.Reject }) {
+		return 0, nil
+	}
+	return contentKey(dl.Content.ReaderAt(), dl.Content.Size())
+}
+
 // unreserve gives back what reserve took for the first n recipients.
 func (d *Dir) unreserve(dl Delivery, r *record, n int) {
 	for i := range n {
-		dl.To[i].Account.unreserve(r.size+int64(len(dl.To[i].Prefix)), dl.To[i].Key)
+		to := &dl.To[i]
+		to.Account.unreserve(to.reserves(r.size), to.Key)
 	}
 	d.backlog.give(r.size)
 }
@@ -165,16 +180,38 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 		}
 	}
 	a := to.Account
-	emailID, messageID, mailboxID, err := a.reserve(size+int64(len(to.Prefix)), to.NoQuota, mailbox, to.Key)
+	if to.Reject {
+		if err := a.checkRejectQuota(size + int64(len(to.Prefix))); err != nil {
+			return recordRcpt{}, err
+		}
+	}
+	emailID, messageID, mailboxID, err := a.reserve(to.reserves(size), to.NoQuota || to.Reject, mailbox, to.Key)
 	if err != nil {
 		return recordRcpt{}, err
 	}
 	return recordRcpt{
 		accountID: a.id, account: a.name, mailboxID: mailboxID, mailbox: mailbox, emailID: emailID, messageID: messageID,
-		prefix: to.Prefix, flags: to.Flags, keywords: to.Keywords, key: to.Key,
+		prefix: to.Prefix, flags: to.placeFlags(), keywords: to.Keywords, key: to.Key,
 		rcptTo: indexable(to.RcptTo, 512), reason: to.Reason, forwarded: to.Forwarded, list: to.List,
 		forwardDKIM: bounded(to.ForwardDKIM, domainMax), verdict: to.verdict(), destined: destined, reject: to.Reject,
 	}, nil
+}
+
+// reserves returns the bytes of quota that a content of size bytes takes.
+func (to *Recipient) reserves(size int64) int64 {
+	if to.Reject {
+		return 0
+	}
+	return size + int64(len(to.Prefix))
+}
+
+// placeFlags returns the flags of the message. The user need not be told of a
+// reject.
+func (to *Recipient) placeFlags() Flags {
+	if to.Reject {
+		return to.Flags | FlagSeen
+	}
+	return to.Flags
 }
 
 // verdict returns the verdict, unless it is too large: mail is not refused because of it.
@@ -204,9 +241,19 @@ type item struct {
 func (it *item) bytes() int64 {
 	var n int64
 	for _, r := range it.rcpts {
-		n += it.rec.size + int64(len(r.prefix))
+		if !r.reject {
+			n += it.rec.size + int64(len(r.prefix))
+		}
 	}
 	return n
+}
+
+// analysis returns that of the record, or what it has in its place.
+func (it *item) analysis() *Analysis {
+	if it.bare != nil {
+		return it.bare
+	}
+	return &it.rec.analysis
 }
 
 // durable is called by the journal for each record on disk, in sequence order,

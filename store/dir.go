@@ -97,6 +97,10 @@ type Options struct {
 	// QuotaSize returns the quota of an account in bytes; 0 or less is none. Nil: none.
 	QuotaSize func(account string) int64
 
+	// JunkRules returns what the configuration of an account says now about marking
+	// messages as junk or not. Nil: nothing.
+	JunkRules func(account string) JunkRules
+
 	OpenAccountsMax int   // Accounts nobody uses are closed above it; 0: 500.
 	BacklogMax      int64 // Bytes accepted and not yet applied; 0: 256 MiB.
 

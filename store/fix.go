@@ -118,7 +118,7 @@ func (v *verifier) fixAccount(ctx context.Context, name string, fix FixOptions) 
 		c.again[w.emailID] = contentSum{w.fileSize, w.crc}
 		f.reserved.add(w.emailID)
 	}
-	for _, step := range []func(context.Context) error{f.ids, f.boxes, f.misplaced, f.sequences, f.emails, f.tombs, f.counts, f.strays} {
+	for _, step := range []func(context.Context) error{f.ids, f.boxes, f.misplaced, f.sequences, f.emails, f.tombs, f.reputations, f.rejects, f.counts, f.strays} {
 		if err := step(ctx); err != nil {
 			return err
 		}

@@ -180,6 +180,9 @@ func (f *fixer) fixEmail(tx *Tx, fix *emailFix) error {
 	if err := f.fixSize(tx, fix); err != nil {
 		return err
 	}
+	if err := f.fixReject(tx, e); err != nil {
+		return err
+	}
 	if err := f.fixThread(tx, e); err != nil {
 		return err
 	}

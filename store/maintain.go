@@ -35,18 +35,17 @@ func (a *Account) eraseSoon() {
 // maintain does one part of the maintenance, and notes whether there is more.
 func (w *writer) maintain() {
 	more := false
-	steps := []struct {
+	type step struct {
 		what string
 		run  func() (bool, error)
-	}{
+	}
+	steps := []step{
 		{"erasing files", w.erase}, {"removing messages of deleted mailbox", w.drain},
+		{"removing rejects", w.cleanRejects},
 	}
 	if now := time.Now(); !now.Before(w.maintainAt) {
 		w.maintainAt = now.Add(maintainEvery)
-		steps = append(steps, struct {
-			what string
-			run  func() (bool, error)
-		}{"purging expunged rows", w.purge})
+		steps = append(steps, []step{{"purging expunged rows", w.purge}, {"forgetting reputations", w.forget}}...)
 	}
 	for _, s := range steps {
 		again, err := s.run()
@@ -168,6 +167,12 @@ func (tx *Tx) drain(box *MailboxGone) error {
 	n, err := bstore.QueryTx[Expunged](tx.b).FilterNonzero(Expunged{MailboxID: box.ID}).Limit(left).Delete()
 	if err != nil {
 		return err
+	}
+	if left -= n; left > 0 {
+		n, err = tx.forgetMailbox(box.ID, left)
+		if err != nil {
+			return err
+		}
 	}
 	if n < left {
 		box.Draining = false

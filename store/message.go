@@ -34,7 +34,7 @@ func (tx *Tx) Append(mb *Mailbox, s *Staged, opts AppendOptions) (Message, error
 		return Message{}, err
 	}
 	size := s.size // A message is kept as it was given, even one without a header.
-	if q := tx.a.quota(); q > 0 && tx.row.Size+tx.a.reservedBytes()+size > q {
+	if q := tx.a.quota(); q > 0 && tx.row.quotaSize()+tx.a.reservedBytes()+size > q {
 		return Message{}, ErrOverQuota
 	}
 	if opts.Received.IsZero() {
@@ -43,6 +43,9 @@ func (tx *Tx) Append(mb *Mailbox, s *Staged, opts AppendOptions) (Message, error
 	e := Email{
 		ID: s.id, CreateSeq: tx.nextModSeq(), Size: size, FileSize: s.size, CRC: s.crc,
 		Received: opts.Received, MailboxID: box.ID,
+	}
+	if opts.Flags, err = tx.arrive(&e, box, opts.Flags); err != nil {
+		return Message{}, err
 	}
 	if err := tx.insertEmail(&e, &s.analysis, box.ID); err != nil {
 		return Message{}, err
@@ -192,8 +195,12 @@ func (tx *Tx) transfer(src, dst *Mailbox, uids []UID, move bool) (Copied, error)
 		} else if err != nil {
 			return Copied{}, err
 		}
+		flags, err := tx.moved(from, to, &old)
+		if err != nil {
+			return Copied{}, fmt.Errorf("classifying message %d: %w", uid, err)
+		}
 		m := Message{ID: tx.a.lastID.Add(1), EmailID: old.EmailID, Size: old.Size, Received: old.Received}
-		if err := tx.place(to, &m, old.Flags(), keywordsOf(from.Keywords, old.Bits, old.More)); err != nil {
+		if err := tx.place(to, &m, flags, keywordsOf(from.Keywords, old.Bits, old.More)); err != nil {
 			return Copied{}, fmt.Errorf("copying message %d: %w", uid, err)
 		}
 		if move {
@@ -240,6 +247,9 @@ func (tx *Tx) eraseIfLast(m *Message, modSeq int64) error {
 	}
 	tx.row.Size -= m.Size
 	tx.erases = true
+	if err := tx.dropReject(m.EmailID); err != nil {
+		return err
+	}
 	if err := tx.b.Insert(&Erase{EmailID: m.EmailID, ModSeq: modSeq}); err != nil {
 		return fmt.Errorf("noting email %d for erasing: %w", m.EmailID, err)
 	}
@@ -364,6 +374,9 @@ func (tx *Tx) setFlags(box *Mailbox, m *Message, c FlagChange) (bool, error) {
 		return false, nil
 	}
 	modSeq := tx.nextModSeq()
+	if err := tx.flagged(m, Flags(bits)&flagsAll); err != nil {
+		return false, fmt.Errorf("classifying message %d: %w", m.UID, err)
+	}
 	box.count(m, -1)
 	m.Bits, m.More, m.ModSeq = bits, more, modSeq
 	box.count(m, 1)

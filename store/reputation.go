@@ -165,6 +165,54 @@ func (r *Reputation) history(most int) (screen.History, error) {
 	return h, nil
 }
 
+// learn counts an Email as is in place of was, in the reputations of its sender.
+// Nothing is learned for a mailbox that is gone.
+func (tx *Tx) learn(e *Email, was, is Class) error {
+	keys := e.Sender().Keys()
+	if was == is || len(keys) == 0 {
+		return nil
+	}
+	if _, err := tx.box(e.MailboxID); errors.Is(err, ErrNoMailbox) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	l := learned{emailID: e.ID, received: e.Received.Unix(), localpart: hashLocalpart(e.Facts.From)}
+	for _, k := range keys {
+		if err := tx.learnKey(reputationKey(e.MailboxID, k), l, was, is, learnedMax(k.Kind)); err != nil {
+			return fmt.Errorf("changing reputation of %s: %w", k.Value, err)
+		}
+	}
+	return nil
+}
+
+// learnKey changes one row. One that says nothing any more goes.
+func (tx *Tx) learnKey(key string, l learned, was, is Class, most int) error {
+	r := Reputation{Key: key}
+	err := tx.b.Get(&r)
+	there := err == nil
+	if err != nil && !errors.Is(err, bstore.ErrAbsent) {
+		return err
+	}
+	if err := r.change(l, was, is, most); err != nil {
+		return err
+	}
+	r.Changed = day(time.Now())
+	switch empty := r.Junk == 0 && r.NotJunk == 0; {
+	case there && empty:
+		return tx.b.Delete(&Reputation{Key: key})
+	case there:
+		return tx.b.Update(&r)
+	case empty:
+		return nil
+	}
+	return tx.b.Insert(&r)
+}
+
+// day returns the days since 1970. It is how exact Reputation.Changed is, so that
+// its index seldom changes.
+func day(t time.Time) int64 { return t.Unix() / 86400 }
+
 // Histories returns what is known of a sender by keys, of messages that were first
 // put into a mailbox, "" for Inbox. Of keys about From it has both forms, validated and not. It
 // costs as much in a large account as in an empty one.

@@ -11,7 +11,7 @@ const schemaVersion = 1
 var rowTypes = []any{
 	accountRow{}, Mailbox{}, MailboxGone{}, Subscription{},
 	Message{}, Email{}, Structure{}, Expunged{}, Erase{},
-	Handover{}, Credential{}, Reputation{}, Training{}, SentTo{}, SentHour{},
+	Handover{}, Credential{}, Reputation{}, Reject{}, Training{}, SentTo{}, SentHour{},
 }
 
 // accountRow is the only one of its type, changed in every commit.
@@ -44,6 +44,9 @@ type accountRow struct {
 	JournalID string
 	Watermark int64
 }
+
+// quotaSize returns the bytes that count against the quota.
+func (r *accountRow) quotaSize() int64 { return r.Size - r.RejectSize }
 
 // Mailbox is a mailbox that exists. Its counts and ModSeq change with its messages.
 type Mailbox struct {
@@ -243,7 +246,6 @@ type Reputation struct {
 // Reject is a message that was refused, and is kept for the user to look at.
 type Reject struct {
 	EmailID    int64
-	MailboxID  int64 // Where it was put.
 	MessageKey int64 `bstore:"index"` // As in Email.
 	ContentKey int64 `bstore:"index"` // Hash of the content, see contentKey.
 	Expires    int64 `bstore:"index"` // Unix seconds; 0: the message was accepted since.

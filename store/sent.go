@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mjl-/bstore"
@@ -13,10 +14,19 @@ import (
 // key in the database.
 const sentAddressMax = 512
 
+// domainLevelsMax is how many of the domains above that of a recipient are
+// remembered: as far as organisational domains are looked for (RFC 9989).
+const domainLevelsMax = 8
+
 // SentTo is an address that the account has sent to. It stays, so that a
 // recipient is known for good.
+//
+// There are rows for domains too: "@" and a domain for an address there, and "." and
+// a domain for an address at or below it. When the sender of a message is looked
+// for, its organisational domain is known; when one is sent, nobody has looked for
+// that of the recipient.
 type SentTo struct {
-	Address string // Localpart and domain in A-labels, in canonical form if it is ours.
+	Address string // Localpart in lower case and domain in A-labels, in canonical form if it is ours.
 	First   time.Time
 	Last    time.Time // Not exact: see Account.RecordSent.
 }
@@ -45,8 +55,44 @@ func (a *Account) HasSentTo(ctx context.Context, addresses []string) ([]bool, er
 	return known, err
 }
 
+// Sent is when the account has last sent to somebody, give or take a day; zero for
+// never.
+type Sent struct {
+	Address time.Time
+	Domain  time.Time // To any address of the domain.
+	Org     time.Time // To any address of the organisational domain, or of domains below it.
+}
+
+// SentTo tells when the account has sent to an address, to its domain and to its
+// organisational domain. Each of them can be "". What was sent in the last seconds
+// may be missing: see RecordSent.
+func (a *Account) SentTo(ctx context.Context, address, domain, org string) (sent Sent, err error) {
+	err = a.View(ctx, func(tx *Tx) error {
+		for _, ask := range []struct {
+			prefix, value string
+			last          *time.Time
+		}{{"", address, &sent.Address}, {"@", domain, &sent.Domain}, {".", org, &sent.Org}} {
+			if ask.value == "" {
+				continue
+			}
+			row := SentTo{Address: ask.prefix + ask.value}
+			if err := getSentTo(tx, &row); err != nil && !errors.Is(err, bstore.ErrAbsent) {
+				return err
+			} else if err == nil {
+				*ask.last = row.Last
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Sent{}, fmt.Errorf("looking up recipient: %w", err)
+	}
+	return sent, nil
+}
+
 // getSentTo reads a row by its address. One that can't be a key is absent.
 func getSentTo(tx *Tx, s *SentTo) error {
+	s.Address = strings.ToLower(s.Address)
 	if s.Address == "" || len(s.Address) > sentAddressMax {
 		return bstore.ErrAbsent
 	}
@@ -74,7 +120,7 @@ func (a *Account) SentHours(ctx context.Context, from int64) (hours []SentHour, 
 func (a *Account) RecordSent(ctx context.Context, to []SentTo, hours []SentHour, from int64) error {
 	return a.Update(ctx, func(tx *Tx) error {
 		tx.touch()
-		for _, s := range to {
+		for _, s := range withDomains(to) {
 			if err := recordSentTo(tx, s); err != nil {
 				return fmt.Errorf("recording recipient: %w", err)
 			}
@@ -89,6 +135,38 @@ func (a *Account) RecordSent(ctx context.Context, to []SentTo, hours []SentHour,
 		}
 		return nil
 	})
+}
+
+// withDomains adds rows for the domains of addresses. Each is there once, with
+// the times of the first and the last.
+func withDomains(to []SentTo) []SentTo {
+	var all []SentTo
+	index := map[string]int{}
+	add := func(s SentTo) {
+		s.Address = strings.ToLower(s.Address)
+		if i, ok := index[s.Address]; !ok {
+			index[s.Address] = len(all)
+			all = append(all, s)
+		} else if all[i].Last.Before(s.Last) {
+			all[i].Last = s.Last
+		}
+	}
+	for _, s := range to {
+		add(s)
+		i := strings.LastIndexByte(s.Address, '@')
+		domain := strings.ToLower(s.Address[i+1:])
+		if i < 0 || domain == "" || domain[0] == '[' {
+			continue
+		}
+		s.Address = "@" + domain
+		add(s)
+		labels := strings.Split(domain, ".")
+		for labels = labels[max(0, len(labels)-domainLevelsMax):]; len(labels) > 0; labels = labels[1:] {
+			s.Address = "." + strings.Join(labels, ".")
+			add(s)
+		}
+	}
+	return all
 }
 
 func recordSentTo(tx *Tx, s SentTo) error {

@@ -28,7 +28,7 @@ func TestSent(t *testing.T) {
 
 	asked := []string{"x@b.example", "y@b.example", "X@b.example", "", long, long + "x"}
 	for account, want := range map[string][]bool{
-		"a": {true, true, false, false, true, false},
+		"a": {true, true, true, false, true, false},
 		"b": make([]bool, 6),
 	} {
 		if got, err := w.account(account).HasSentTo(t.Context(), asked); err != nil || !slices.Equal(got, want) {
@@ -47,6 +47,40 @@ func TestSent(t *testing.T) {
 		}
 		if !s.First.Equal(at(want[0])) || !s.Last.Equal(at(want[1])) {
 			t.Errorf("%s: got %v and %v, want hours %v", address, s.First, s.Last, want)
+		}
+	}
+}
+
+// TestSentTo asks for domains of addresses that were sent to.
+func TestSentTo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a")
+	first, last := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 1, 3, 0, 0, 0, 0, time.UTC)
+	deep := strings.Repeat("x.", 20) + "deep.example"
+	to := []SentTo{{"Bob@mail.B.example", first, last}, {"y@b.example", first, first}, {"z@[192.0.2.1]", first, first}, {"u@" + deep, first, first}}
+	if err := w.account("a").RecordSent(t.Context(), to, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name                 string
+		address, domain, org string
+		want                 Sent
+	}{
+		{"known in all", "bob@mail.b.example", "mail.b.example", "b.example", Sent{last, last, last}},
+		{"another at the domain", "c@mail.b.example", "mail.b.example", "b.example", Sent{Domain: last, Org: last}},
+		{"another domain of the organisation", "c@web.b.example", "web.b.example", "b.example", Sent{Org: last}},
+		{"the domain above", "c@b.example", "b.example", "b.example", Sent{Domain: first, Org: last}},
+		{"an organisation with the end of its name", "c@bb.example", "bb.example", "bb.example", Sent{}},
+		{"a stranger without organisation", "c@c.example", "c.example", "", Sent{}},
+		{"nobody", "", "", "", Sent{}},
+		{"eight levels", "", "", "x.x.x.x.x.x.deep.example", Sent{Org: first}},
+		{"nine levels", "", "", "x.x.x.x.x.x.x.deep.example", Sent{}},
+		{"the whole of a deep domain", "", deep, "", Sent{Domain: first}},
+		{"an address literal", "z@[192.0.2.1]", "[192.0.2.1]", "", Sent{Address: first}},
+	} {
+		got, err := w.account("a").SentTo(t.Context(), tc.address, tc.domain, tc.org)
+		if err != nil || !got.Address.Equal(tc.want.Address) || !got.Domain.Equal(tc.want.Domain) || !got.Org.Equal(tc.want.Org) {
+			t.Errorf("%s: got %v, %v, want %v", tc.name, got, err, tc.want)
 		}
 	}
 }

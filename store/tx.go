@@ -28,7 +28,9 @@ type Tx struct {
 	staged  []*Staged
 	dirs    map[string]bool // Directories with new files, to be synced before the commit.
 	erases  bool
-	trains  bool // There are Training rows to be applied.
+	trains  bool       // There are Training rows to be applied.
+	rejects bool       // There may be rejects to remove.
+	rules   *JunkRules // Nil before they are needed.
 }
 
 // newTx returns a Tx over a transaction of the database.

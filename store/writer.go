@@ -339,7 +339,7 @@ func (w *writer) prepareCommit(tx *Tx) error {
 func (w *writer) publish(tx *Tx) {
 	a := w.a
 	a.mu.Lock()
-	a.size = tx.row.Size
+	a.size, a.rejects = tx.row.quotaSize(), rejectSums{tx.row.Rejects, tx.row.RejectSize}
 	a.watermark = watermark{tx.row.JournalID, uint64(tx.row.Watermark)}
 	for name, id := range tx.newBoxes {
 		if id == 0 {
@@ -350,7 +350,7 @@ func (w *writer) publish(tx *Tx) {
 	}
 	a.mu.Unlock()
 	a.hub.publish(tx.commits, &tx.row)
-	if tx.erases {
+	if tx.erases || tx.rejects {
 		w.maintaining = true
 	}
 	if tx.trains {

@@ -306,6 +306,7 @@ func (s *System) openStores(ctx context.Context) error {
 		Rand:      s.opts.Rand,
 		Removed:   func(accountID string) (bool, error) { return s.logins.IsRemoved(background, accountID) },
 		QuotaSize: func(account string) int64 { return s.current().QuotaSize(account) },
+		JunkRules: func(account string) store.JunkRules { return junkRules(s.current(), account) },
 		Observe:   counters.observe,
 
 		JunkParams: func(account string) (junk.Params, bool) { return s.current().JunkParams(account) },
@@ -321,6 +322,15 @@ func (s *System) openStores(ctx context.Context) error {
 		return err
 	}
 	return s.removeSpools()
+}
+
+// junkRules returns what a configuration says about marking mail of an account.
+func junkRules(c *config.Config, account string) store.JunkRules {
+	flags := c.JunkFlags(account)
+	return store.JunkRules{
+		Automatic: flags.Enabled, Junk: flags.Junk, Neutral: flags.Neutral, NotJunk: flags.NotJunk,
+		KeepRejects: c.Dynamic.Accounts[account].KeepRejects,
+	}
 }
 
 // removeSpools removes what a crash left of messages that were coming in. Nobody

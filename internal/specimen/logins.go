@@ -66,7 +66,6 @@ func (s *specimen) makeUnwritten(ctx context.Context) error {
 	token := sha256.Sum256([]byte("token"))
 	return errors.Join(
 		insert(ctx, account, store.Training{EmailID: 1, ModSeq: 2, Junk: true}),
-		insert(ctx, account, store.Reputation{Key: "0000000000000001/02/v/remote.example", Changed: s.now.Unix() / 86400, Junk: 1}),
 		insert(ctx, s.path("auth.db"), authdb.WebSession{
 			TokenHash: hex.EncodeToString(token[:]), CSRFHash: hex.EncodeToString(token[:]),
 			Account: Main, LoginAddress: Main + "@" + Domain, Created: s.now, Expires: s.now.Add(24 * time.Hour),

@@ -97,8 +97,8 @@ func (s *specimen) deliver(ctx context.Context, d *store.Dir, n int, msg []byte,
 		}
 		defer a.Close()
 		dl.To = append(dl.To, store.Recipient{
-			Account: a, RcptTo: name + "@" + Domain, Reason: "no-reason", Verdict: []byte(`{"reason":"no-reason"}`), Forwarded: true, ForwardDKIM: "forwarder.example", List: true, Keywords: []string{"delivered"},
-			Prefix: []byte("Delivered-To: " + name + "@" + Domain + "\r\nReturn-Path: <ann@remote.example>\r\n"),
+			Account: a, RcptTo: name + "@" + Domain, Flags: marks[n%3], Reason: "no-reason", Verdict: []byte(`{"reason":"no-reason"}`), List: true, Keywords: []string{"delivered"},
+			Forwarded: n%2 == 0, ForwardDKIM: "forwarder.example", Prefix: []byte("Delivered-To: " + name + "@" + Domain + "\r\nReturn-Path: <ann@remote.example>\r\n"),
 		})
 	}
 	return d.Deliver(ctx, dl)
@@ -123,7 +123,28 @@ func (s *specimen) deliverAll(ctx context.Context, d *store.Dir) error {
 			return err
 		}
 	}
+	if err := s.reject(ctx, d); err != nil {
+		return err
+	}
 	return waitApplied(ctx, d, accounts)
+}
+
+// marks are the flags of messages as they come in, in turn.
+var marks = [...]store.Flags{0, store.FlagJunk, store.FlagNotJunk}
+
+// reject leaves a message that was refused, and stays for as long as the data.
+func (s *specimen) reject(ctx context.Context, d *store.Dir) error {
+	return withAccount(ctx, d, Main, func(a *store.Account) error {
+		msg := text(7, "refused")
+		content := d.ContentBytes(msg)
+		analysis, err := store.Analyze(content.ReaderAt(), content.Size())
+		if err != nil {
+			return err
+		}
+		return d.Deliver(ctx, store.Delivery{Content: content, Analysis: analysis, Received: s.now.Add(farAhead), To: []store.Recipient{
+			{Account: a, Mailbox: "Rejects", Destined: "Inbox", Reject: true, RcptTo: Main + "@" + Domain, Reason: "no-reason"},
+		}})
+	})
 }
 
 // waitApplied waits until the accounts have applied what was delivered.

@@ -187,6 +187,7 @@ func wantMail(t *testing.T, data string, log *slog.Logger) {
 		"mia Lists/go/nüts + bolts": {"in a mailbox below others"},
 		"mia Keywords":              {"has more keywords than fit into a row", "has the last keyword only"},
 		"mia Renamed":               {"in a renamed mailbox"},
+		"mia Rejects":               {"refused"},
 		"noa Inbox":                 slices.Concat(begin, []string{"waits in the journal"}, waits),
 		"ole Inbox":                 {"to all", "put aside"},
 		"pam Inbox":                 {"to all"},
