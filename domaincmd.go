@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	"github.com/mjl-/mox/admin"
 )
@@ -13,13 +15,19 @@ the account is added too. An account that is there gets the address postmaster a
 the domain, unless it is the postmaster of the server. With + after the localpart of
 an address mail comes to that address.
 
+Two DKIM keys are made, of RSA with 2048 bits: one to sign mail from the domain
+with, from now on, and one to replace it later. They are in the directory dkim
+beside domains.conf. The records for DNS are printed: publish them now, or others
+may not accept the mail.
+
 	-disabled  take no mail for the domain yet: senders try again later
 	-json      print the domain as JSON
 `
 
 const domainRmHelp = `Remove a domain from domains.conf, with its aliases.
 
-Accounts that have it, or addresses there, must be removed or changed first.
+Accounts that have it, or addresses there, must be removed or changed first. Files of
+DKIM keys that nothing else needs are moved to the directory old beside them.
 
 	-json  print the domain as JSON
 `
@@ -60,6 +68,7 @@ func runDomainAdd(ctx context.Context, inv *invocation) error {
 		case res.Address != "":
 			inv.printf("address %s added to account %s\n", res.Address, res.Account)
 		}
+		inv.printRecords(res.DNSRecords)
 	})
 }
 
@@ -83,5 +92,31 @@ func (inv *invocation) changeDomain(ctx context.Context, call, did string) error
 	}
 	return callPrint(ctx, inv, flags.json, call, admin.DomainRequest{Domain: inv.args[0]}, func(res admin.Domain) {
 		inv.printf("domain %s %s\n", res.Domain, did)
+		for _, name := range res.OldDKIMKeys {
+			inv.printf("DKIM key moved to %s\n", name)
+		}
 	})
+}
+
+// txtPartMax bounds a string of a TXT record, in bytes (RFC 1035, section 3.3.14).
+const txtPartMax = 255
+
+// printRecords prints records as lines of a zone file.
+func (inv *invocation) printRecords(records []admin.DNSRecord) {
+	if len(records) == 0 {
+		return
+	}
+	inv.printf("\npublish in DNS:\n")
+	for _, r := range records {
+		inv.printf("%s\tIN\t%s\t%s\n", r.Name, r.Type, quoteTXT(r.Value))
+	}
+}
+
+// quoteTXT returns the text of a TXT record as a zone file has it.
+func quoteTXT(text string) string {
+	var parts []string
+	for part := range slices.Chunk([]byte(text), txtPartMax) {
+		parts = append(parts, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(part))+`"`)
+	}
+	return strings.Join(parts, " ")
 }

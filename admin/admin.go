@@ -58,6 +58,14 @@ type Options struct {
 	// Listeners returns where the server listens, for its status. Nil: nowhere.
 	Listeners func() []Listener
 
+	// ConfigDir is where the configuration is, with the keys of DKIM that are made for
+	// new domains. Empty: none are made.
+	ConfigDir string
+
+	// FastDKIMKeys makes these keys of a kind that not all receivers know, for tests:
+	// RSA takes time.
+	FastDKIMKeys bool
+
 	// Version is told to those who ask.
 	Version string
 }

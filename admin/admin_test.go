@@ -128,7 +128,7 @@ func newWorld(t *testing.T, q *queue.DB) *world {
 	}
 	w.Admin, err = New(Options{
 		Log: log, Config: w.live.Current, Update: w.live.Update, Accounts: w.accounts, Levels: logfmt.NewLevels(slog.LevelInfo),
-		Rand: rand.Reader, Logins: w.logins, Keeper: w.keeper, EndSessions: end, Queue: q, Stop: func() { w.stops++ }, Version: "v1.2.3",
+		Rand: rand.Reader, Logins: w.logins, Keeper: w.keeper, EndSessions: end, Queue: q, ConfigDir: w.configFile("."), FastDKIMKeys: true, Stop: func() { w.stops++ }, Version: "v1.2.3",
 		Listeners: func() []Listener { return []Listener{{"local", "imaps", "127.0.0.1:993"}} },
 	})
 	if err != nil {

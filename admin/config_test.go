@@ -153,10 +153,11 @@ func TestAddress(t *testing.T) {
 	}
 }
 
-// TestDomain adds, removes and disables domains.
+// TestDomain adds, removes and disables domains. Their keys are in TestDKIMKeys.
 func TestDomain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	w.opts.ConfigDir = ""
 	w.use(t, dynamic)
 	ctx := t.Context()
 	domainAdd := func(domain, account, localpart string, disabled bool) func() (any, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
@@ -31,6 +32,10 @@ type DomainAddRequest struct {
 type Domain struct {
 	Domain   string `json:"domain"` // As it is in the configuration.
 	Disabled bool   `json:"disabled"`
+
+	// OldDKIMKeys are files of keys that were moved since nothing needs them any more,
+	// relative to the directory of the configuration.
+	OldDKIMKeys []string `json:"oldDKIMKeys,omitempty"`
 }
 
 // DomainAdded is a domain that was added.
@@ -40,76 +45,111 @@ type DomainAdded struct {
 	Account  string `json:"account"`
 	Address  string `json:"address,omitempty"` // That the account got, if any.
 	Created  bool   `json:"created"`           // The account is new.
+
+	// DNSRecords are to be published: the keys of DKIM. Mail is signed with the first
+	// from now on.
+	DNSRecords []DNSRecord `json:"dnsRecords,omitempty"`
 }
 
 // DomainAdd adds a domain. An account that exists gets the address postmaster at
-// the domain, unless it gets that mail as the postmaster of the server.
+// the domain, unless it gets that mail as the postmaster of the server. Keys of DKIM
+// are made before, and are gone if the domain can't be added.
 func (a *Admin) DomainAdd(ctx context.Context, req DomainAddRequest) (DomainAdded, error) {
 	d, err := parseDomain(req.Domain)
 	if err != nil {
 		return DomainAdded{}, err
 	}
-	res := DomainAdded{Domain: d.Name(), Disabled: req.Disabled, Account: req.Account}
 	c := a.opts.Config()
 	_, exists := c.Dynamic.Accounts[req.Account]
 	switch {
 	case exists && req.Localpart != "":
 		return DomainAdded{}, userError("account %q exists: the localpart is for new accounts", req.Account)
-	case exists:
-		err = a.update(ctx, func(e *edit) error {
-			if _, err := e.account(req.Account); err != nil {
-				return err
-			}
-			if err := e.addDomain(d, req.Disabled); err != nil || e.static.Postmaster.Account == req.Account {
-				return err
-			}
-			res.Address = "postmaster@" + d.Name()
-			return e.addAddress(req.Account, smtp.Address{Localpart: "postmaster", Domain: d})
-		})
-	case req.Localpart == "":
+	case !exists && req.Localpart == "":
 		return DomainAdded{}, userError("no account %q: for a new account a localpart is needed", req.Account)
-	default:
-		var localpart smtp.Localpart
-		if localpart, err = smtp.ParseLocalpart(req.Localpart); err != nil {
-			return DomainAdded{}, userError("%q is not a localpart: %v", req.Localpart, err)
-		}
-		address := smtp.Address{Localpart: localpart, Domain: d}
-		res.Created, res.Address = true, address.String()
-		err = a.addAccount(ctx, req.Account, func(e *edit) error {
-			if err := e.addDomain(d, req.Disabled); err != nil {
-				return err
-			}
-			return e.addAccount(req.Account, address)
-		})
+	}
+	if key, err := (&edit{Dynamic: &c.Dynamic}).domain(d); err == nil {
+		return DomainAdded{}, userError("domain %q exists", key)
+	}
+	keys, err := a.makeDKIMKeys(d, time.Now())
+	if err != nil {
+		return DomainAdded{}, err
+	}
+	res := DomainAdded{Domain: d.Name(), Disabled: req.Disabled, Account: req.Account, Created: !exists, DNSRecords: keys.records}
+	domain := config.Domain{Disabled: req.Disabled, LocalpartCatchallSeparator: separatorDefault, DKIM: keys.settings}
+	if exists {
+		res.Address, err = a.addDomainTo(ctx, req.Account, d, domain)
+	} else {
+		res.Address, err = a.addDomainWith(ctx, req, d, domain)
 	}
 	if err != nil {
+		a.dropDKIMKeys(ctx, keys, err)
 		return DomainAdded{}, err
 	}
 	a.log.InfoContext(ctx, "domain added", "domain", res.Domain, "account", req.Account, "disabled", req.Disabled)
 	return res, nil
 }
 
+// addDomainTo adds a domain for an account that exists, and returns the address it
+// got there, if any.
+func (a *Admin) addDomainTo(ctx context.Context, account string, d dns.Domain, domain config.Domain) (address string, err error) {
+	err = a.update(ctx, func(e *edit) error {
+		address = ""
+		if _, err := e.account(account); err != nil {
+			return err
+		}
+		if err := e.addDomain(d, domain); err != nil || e.static.Postmaster.Account == account {
+			return err
+		}
+		address = "postmaster@" + d.Name()
+		return e.addAddress(account, smtp.Address{Localpart: "postmaster", Domain: d})
+	})
+	return address, err
+}
+
+// addDomainWith adds a domain with a new account, and returns its address.
+func (a *Admin) addDomainWith(ctx context.Context, req DomainAddRequest, d dns.Domain, domain config.Domain) (string, error) {
+	localpart, err := smtp.ParseLocalpart(req.Localpart)
+	if err != nil {
+		return "", userError("%q is not a localpart: %v", req.Localpart, err)
+	}
+	address := smtp.Address{Localpart: localpart, Domain: d}
+	return address.String(), a.addAccount(ctx, req.Account, func(e *edit) error {
+		if err := e.addDomain(d, domain); err != nil {
+			return err
+		}
+		return e.addAccount(req.Account, address)
+	})
+}
+
 // addDomain adds a new domain to the configuration.
-func (e *edit) addDomain(d dns.Domain, disabled bool) error {
+func (e *edit) addDomain(d dns.Domain, domain config.Domain) error {
 	if key, err := e.domain(d); err == nil {
 		return userError("domain %q exists", key)
 	}
 	if e.Domains == nil {
 		e.Domains = map[string]config.Domain{}
 	}
-	e.Domains[d.Name()] = config.Domain{Disabled: disabled, LocalpartCatchallSeparator: separatorDefault}
+	e.Domains[d.Name()] = domain
 	return nil
 }
 
 // DomainRemove removes a domain that no account needs any more, with its aliases.
+// Files of its keys of DKIM are moved, not removed: messages that are signed with
+// them may still be on their way.
 func (a *Admin) DomainRemove(ctx context.Context, req DomainRequest) (Domain, error) {
-	return a.changeDomain(ctx, "removed", req.Domain, func(e *edit, key string, d dns.Domain) error {
+	var removed config.Domain
+	res, err := a.changeDomain(ctx, "removed", req.Domain, func(e *edit, key string, d dns.Domain) error {
 		if err := e.checkUnused(d); err != nil {
 			return err
 		}
+		removed = e.Domains[key]
 		delete(e.Domains, key)
 		return a.checkKeys(ctx, e)
 	})
+	if err == nil {
+		res.OldDKIMKeys = a.retireDKIMKeys(ctx, removed)
+	}
+	return res, err
 }
 
 // checkUnused returns an error if an account has a domain, or addresses there.
@@ -164,7 +204,7 @@ func (a *Admin) changeDomain(ctx context.Context, change, name string, fn func(e
 			return err
 		}
 		err = fn(e, key, d)
-		res = Domain{key, e.Domains[key].Disabled}
+		res = Domain{Domain: key, Disabled: e.Domains[key].Disabled}
 		return err
 	})
 	if err != nil {

@@ -13,7 +13,7 @@ func (s *System) Admin(stop func()) (*admin.Admin, error) {
 		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
 		Update: s.opts.Config.Update, Logins: s.logins, Keeper: s.keeper, EndSessions: s.endSessions, Listeners: s.listeners,
 		Reload: s.opts.Config.Reload, ConfigStatus: s.opts.Config.Status,
-		Stop: stop, Version: s.opts.Version,
+		ConfigDir: s.opts.Config.Dir(), FastDKIMKeys: s.opts.FastDKIMKeys, Stop: stop, Version: s.opts.Version,
 	})
 }
 

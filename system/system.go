@@ -119,6 +119,9 @@ type Options struct {
 	// Rand is where keys come from. Nil: crypto/rand.Reader.
 	Rand io.Reader
 
+	// FastDKIMKeys is as in admin.Options, for tests.
+	FastDKIMKeys bool
+
 	// Faults is armed by tests.
 	Faults *fault.Set
 
