@@ -255,6 +255,10 @@ func (a *Authenticator) exempt(attempt Attempt) bool {
 	return !attempt.RemoteIP.IsValid() || a.opts.LoopbackExempt && attempt.RemoteIP.IsLoopback()
 }
 
+// Allowed tells whether a peer may try to log in: its network has not failed too
+// often. Servers ask it to turn peers away before they cost more.
+func (a *Authenticator) Allowed(remote netip.Addr) bool { return a.allowed(Attempt{RemoteIP: remote}) }
+
 // allowed tells whether the peer's network has not failed too often.
 func (a *Authenticator) allowed(attempt Attempt) bool {
 	return a.exempt(attempt) || a.failures.Check(time.Now(), attempt.RemoteIP, 1)

@@ -108,6 +108,7 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 	shared := Message{
 		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
 		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
+		EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return,
 	}
 	for _, to := range n.To {
 		m := shared
@@ -116,6 +117,7 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 			return nil, err
 		}
 		m.Rcpt, m.Domain, m.Prefix = to.Path.String(), domainOf(to.Path), to.Prefix
+		m.Notify, m.OriginalRcpt = to.DSN.Notify, to.DSN.Original
 		m.Size = int64(len(to.Prefix)) + c.size
 		l.rows = append(l.rows, messageRow{M: m, Chosen: chosen, Unsure: n.Provisional})
 	}

@@ -54,7 +54,7 @@ var errRecord = errors.New("not a record of a message")
 func (h *recordHead) appendHead(b []byte) ([]byte, error) {
 	for i := range h.Rows {
 		m := &h.Rows[i].M
-		for _, s := range []string{m.Account, m.MailFrom, m.Rcpt, m.Domain, m.MessageID, m.Subject} {
+		for _, s := range []string{m.Account, m.MailFrom, m.Rcpt, m.Domain, m.MessageID, m.Subject, m.EnvelopeID, m.OriginalRcpt} {
 			if !utf8.ValidString(s) {
 				return nil, fmt.Errorf("queue: %q is not UTF-8", s) // JSON would change it.
 			}

@@ -76,7 +76,11 @@ type Message struct {
 
 	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither. Not acted on yet.
 	Transport  string
-	EnvelopeID string // ENVID of RFC 3461, not taken yet.
+	EnvelopeID string // ENVID of RFC 3461, decoded. Not taken yet, nor the next three.
+
+	Return       string      // RET, empty if not given.
+	Notify       smtp.Notify // Empty if not given.
+	OriginalRcpt string      // ORCPT, decoded: type, ";" and address. Empty if not given.
 
 	Attempts  int64
 	Results   []Result // Of the last ResultsMax attempts, the newest last.
@@ -161,8 +165,9 @@ type New struct {
 	MessageID, Subject string
 	RequireTLS         *bool
 	NotBefore          time.Time // FUTURERELEASE; zero: at once.
-	Hold               bool      // State Held, until Release.
-	Provisional        bool      // The same, and dropped if the process ends before: what it belongs to was not answered.
+	DSN                smtp.MailDSN
+	Hold               bool // State Held, until Release.
+	Provisional        bool // The same, and dropped if the process ends before: what it belongs to was not answered.
 	To                 []NewRcpt
 }
 
@@ -170,6 +175,7 @@ type New struct {
 type NewRcpt struct {
 	Path   smtp.Path
 	Prefix []byte
+	DSN    smtp.RcptDSN
 }
 
 // Work is what is to be delivered in one go: all due messages of one content to

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/mjl-/mox/auth"
@@ -18,6 +19,7 @@ import (
 
 // Authenticator checks logins: an *auth.Authenticator.
 type Authenticator interface {
+	Allowed(remote netip.Addr) bool
 	Mechanisms(c auth.Conn) []string
 	Begin(a auth.Attempt, c auth.Conn, mechanism string) (*auth.Exchange, error)
 	PublicKey(ctx context.Context, a auth.Attempt, cert *x509.Certificate) (auth.PublicKeyLogin, error)
@@ -115,7 +117,8 @@ func (s *session) loggedIn(ctx context.Context, login auth.Login, mechanism stri
 	}
 	s.leave = leave
 	s.login = &login
-	s.authFailures, s.wire.slow = 0, false
+	s.authFailures = 0
+	s.setFast()
 	if !s.byKey {
 		s.shown = nil // Nobody can log in any more.
 	}

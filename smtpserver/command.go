@@ -117,6 +117,9 @@ func errorFor(err error) (e *smtp.Error, ours bool) {
 	if errors.Is(err, errEnded) {
 		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSecurity, "this session was ended by the administrator").Closing(), false
 	}
+	if errors.Is(err, errCrowded) {
+		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSystemNotAccepting, "too busy now, please try again later").Closing(), false
+	}
 	if errors.Is(err, errStopping) || errors.Is(err, context.Canceled) {
 		return smtp.Errorf(smtp.CodeUnavailable, smtp.DetailSystemNotAccepting, "shutting down, please try again later").Closing(), false
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
 
@@ -39,6 +40,7 @@ type env struct {
 	users    *users // Nil unless the listener is for submission.
 	panics   int
 	registry *prometheus.Registry
+	remote   string
 	cancel   context.CancelFunc
 	served   chan error
 }
@@ -52,6 +54,10 @@ type settings struct {
 	quota                               int64
 	log                                 *slog.Logger
 	change                              func(*Options)
+	remote                              string // Address of the peer. Empty: it is a program on this host.
+	resolver                            dns.Resolver
+	extensions                          bool // All of smtp.Extensions.
+	sleepersMax                         int64
 
 	submission, implicit, plainLogin, cramMD5, requireTLS bool
 	strict                                                bool // Logins from loopback have limits too.
@@ -75,7 +81,7 @@ var testConfig = config.Dynamic{
 
 func newEnv(t testing.TB, set settings) *env {
 	t.Helper()
-	e := &env{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry(), pipes: newPipeListener(), served: make(chan error, 1)}
+	e := &env{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry(), pipes: newPipeListener(), served: make(chan error, 1), remote: set.remote}
 	log := set.log
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -109,6 +115,7 @@ func newEnv(t testing.TB, set settings) *env {
 	ropts := receive.Options{
 		Store: e.store, Config: func() *config.Config { return cfg }, Log: log, Registerer: e.registry, TempDir: filepath.Join(e.dir, "tmp"),
 	}
+	ropts.Resolver = set.resolver
 	if set.localserve {
 		ropts.Specials, ropts.CatchAllAccount = true, "mox"
 	}
@@ -119,7 +126,10 @@ func newEnv(t testing.TB, set settings) *env {
 	opts := Options{
 		Log: log, Receiver: receiver, CIDs: cid.NewCounter(time.Now()), Opaque: func(int64) string { return "id" }, Registerer: e.registry,
 		Panicked: func() { e.panics++ }, Exempt: func(netip.Addr) bool { return set.exempt }, Pedantic: set.pedantic, Product: "mox",
-		Connections: set.connections, ConnectionsMax: set.connectionsMax,
+		Connections: set.connections, ConnectionsMax: set.connectionsMax, SleepersMax: set.sleepersMax,
+	}
+	if set.extensions {
+		opts.Extensions = smtp.Extensions{RequireTLS: true, FutureRelease: true, DSN: true}
 	}
 	if set.submission {
 		e.users = newUsers(e, set, cfg, log)
@@ -166,6 +176,9 @@ func (e *env) close() {
 	}
 	if n := e.server.metrics.open.Load(); n != 0 {
 		e.t.Errorf("%d connections are counted as open", n)
+	}
+	if n := e.server.metrics.sleepers.Load(); n != 0 {
+		e.t.Errorf("%d sessions are counted as slow", n)
 	}
 	if names, err := filepath.Glob(filepath.Join(e.dir, "tmp", "*")); err != nil || len(names) > 0 {
 		e.t.Errorf("temporary files are left: %v, %v", names, err)
@@ -217,8 +230,21 @@ func (e *env) messages(account string) (list []string) {
 // dial returns the client's side of a new connection.
 func (e *env) dial(string) net.Conn {
 	client, server := net.Pipe()
+	if e.remote != "" {
+		server = remoteConn{server, e.remote}
+	}
 	e.pipes.conns <- server
 	return client
+}
+
+// remoteConn is a connection from an address.
+type remoteConn struct {
+	net.Conn
+	ip string
+}
+
+func (c remoteConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(c.ip), 2525))
 }
 
 // pipeListener is a net.Listener for connections in memory.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/mjl-/mox/smtp"
 )
@@ -23,6 +24,11 @@ func bindHello(run func(*session, context.Context, smtp.Hello) (reply, error)) f
 		if err != nil {
 			return reply{}, err
 		}
+		if !s.listener.Submission {
+			if err := s.server.opts.Receiver.CheckHello(ctx, &s.peer, h); err != nil {
+				return reply{}, err
+			}
+		}
 		return run(s, ctx, h)
 	}
 }
@@ -36,7 +42,7 @@ func (s *session) ehlo(ctx context.Context, h smtp.Hello) (reply, error) {
 	if s.listener.TLS != nil && s.peer.TLS == nil {
 		text += "\nSTARTTLS"
 	}
-	text += s.authLine() + "\nENHANCEDSTATUSCODES\n8BITMIME\nCHUNKING\n" + fmt.Sprintf("LIMITS RCPTMAX=%d", recipientsMax) + "\nSMTPUTF8\nHELP"
+	text += s.authLine() + "\nENHANCEDSTATUSCODES\n8BITMIME\nCHUNKING\n" + fmt.Sprintf("LIMITS RCPTMAX=%d", recipientsMax) + s.extensionLines(time.Now()) + "\nSMTPUTF8\nHELP"
 	return reply{code: smtp.CodeOK, text: text}, nil
 }
 

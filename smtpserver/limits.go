@@ -32,6 +32,10 @@ const (
 	// slowed down.
 	authFailuresSlow = 3
 
+	// sleepersMaxDefault bounds the sessions in slow mode: each costs a connection
+	// and a goroutine for minutes.
+	sleepersMaxDefault = 500
+
 	messageSizeMaxDefault = 100 << 20
 	connectionsMaxDefault = 5000
 )

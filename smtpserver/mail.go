@@ -16,6 +16,9 @@ func (s *session) mail(ctx context.Context, m smtp.MailFrom) (reply, error) {
 	case m.Size > s.listener.MessageSizeMax:
 		return reply{}, s.tooLarge()
 	}
+	if err := s.checkExtensions(m); err != nil {
+		return reply{}, err
+	}
 	tx, err := s.begin(ctx, m)
 	if err != nil {
 		s.bad++
@@ -39,7 +42,7 @@ func (s *session) rcpt(ctx context.Context, r smtp.RcptTo) (reply, error) {
 	case s.tx.recipients() >= recipientsMax:
 		return reply{}, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailTooManyRecipients, "more than %d recipients", recipientsMax)
 	}
-	if err := s.tx.recipient(ctx, r.Path); err != nil {
+	if err := s.tx.recipient(ctx, r); err != nil {
 		if e, ours := errorFor(err); !ours && !e.Temporary() && !s.listener.Submission {
 			s.unknown()
 		}

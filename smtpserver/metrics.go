@@ -22,6 +22,7 @@ const (
 // metrics counts what happens in all sessions.
 type metrics struct {
 	open        atomic.Int64
+	sleepers    atomic.Int64
 	connections *prometheus.CounterVec
 	commands    *prometheus.HistogramVec
 	errors      *prometheus.CounterVec
@@ -36,6 +37,7 @@ const (
 	errorPanic    = "panic"
 	errorRefused  = "connection-refused"
 	errorLimit    = "too-many-errors"
+	errorSleepers = "too-many-slow"
 	errorTimeout  = "timeout"
 	errorIO       = "io"
 	errorOther    = "handshake"
@@ -75,7 +77,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	for _, result := range submit.Results() {
 		m.submissions.WithLabelValues(result)
 	}
-	for _, e := range []string{errorInternal, errorPanic, errorRefused, errorLimit} {
+	for _, e := range []string{errorInternal, errorPanic, errorRefused, errorLimit, errorSleepers} {
 		m.errors.WithLabelValues(e)
 	}
 	for _, r := range []string{errorTimeout, errorIO, errorOther} {

@@ -28,6 +28,7 @@ import (
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/submit"
 )
 
@@ -63,11 +64,19 @@ type Options struct {
 	// would get through.
 	Pedantic bool
 
+	// Extensions are announced, with their parameters of MAIL and RCPT. They ask
+	// something of who sends the message on, who must honour it. Zero: none.
+	Extensions smtp.Extensions
+
 	// Product is named in the greeting. Empty: not named.
 	Product string
 
 	// ConnectionsMax bounds the connections of all addresses together. Zero: 5000.
 	ConnectionsMax int64
+
+	// SleepersMax bounds the sessions in slow mode. Beyond it who would be slowed down
+	// is sent away. Zero: 500.
+	SleepersMax int64
 
 	// Grace is how long running commands may take when the server stops. Zero: 3 s.
 	Grace time.Duration
@@ -97,6 +106,9 @@ type Listener struct {
 	// RequireTLS refuses mail of other servers until they have begun TLS. It is not for
 	// hosts that the world sends mail to (RFC 3207, section 4).
 	RequireTLS bool
+
+	// NoRequireTLS keeps REQUIRETLS of Options.Extensions back.
+	NoRequireTLS bool
 
 	// Submission means mail is taken from users who have logged in, for anyone, and
 	// not from other servers.
@@ -153,6 +165,9 @@ func New(opts Options) (*Server, error) {
 	}
 	if opts.ConnectionsMax <= 0 {
 		opts.ConnectionsMax = connectionsMaxDefault
+	}
+	if opts.SleepersMax <= 0 {
+		opts.SleepersMax = sleepersMaxDefault
 	}
 	if opts.Grace <= 0 {
 		opts.Grace = graceDefault
@@ -247,6 +262,11 @@ func (g *group) serve(ctx context.Context, conn net.Conn, l Listener) {
 			return
 		}
 		defer limit.Close(s.peer.IP)
+	}
+	if l.Submission && !s.peer.Exempt && !srv.opts.Auth.Allowed(s.peer.IP) {
+		srv.metrics.refused()
+		s.turnAway("too many failed logins from your network")
+		return
 	}
 	ctx, s.cancel = context.WithCancel(ctx)
 	defer s.cancel()

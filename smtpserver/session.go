@@ -84,6 +84,7 @@ func (s *session) serve(ctx context.Context) {
 			}
 		}
 		s.reset(ctx)
+		s.setFast()
 		if err := s.wire.conn.Close(); err != nil {
 			s.log.DebugContext(ctx, "closing connection", "err", err)
 		}
@@ -304,13 +305,30 @@ func (s *session) fail(ctx context.Context) {
 	s.reset(ctx)
 }
 
-// setSlow slows down a peer that sends what we don't take.
+// setSlow slows down a peer that sends what we don't take. If too many are slow it is
+// sent away when it has this reply: were it not slowed down, those who can fill up
+// the places could guess as fast as they like. Whoever else is hit can try again.
 func (s *session) setSlow() {
-	if !s.peer.Exempt {
-		s.wire.slow = true
+	if s.peer.Exempt || s.wire.slow {
+		return
+	}
+	if n := s.server.metrics.sleepers.Add(1); n > s.server.opts.SleepersMax {
+		s.server.metrics.sleepers.Add(-1)
+		s.server.metrics.errors.WithLabelValues(errorSleepers).Inc()
+		s.wire.interrupt(false, errCrowded)
+		return
+	}
+	s.wire.slow = true
+}
+
+// setFast ends that.
+func (s *session) setFast() {
+	if s.wire.slow {
+		s.wire.slow = false
+		s.server.metrics.sleepers.Add(-1)
 	}
 }
 
 func (s *session) parseOptions() smtp.ParseOptions {
-	return smtp.ParseOptions{Tolerant: !s.server.opts.Pedantic}
+	return smtp.ParseOptions{Tolerant: !s.server.opts.Pedantic, Extensions: s.extensions()}
 }

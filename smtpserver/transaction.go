@@ -3,6 +3,8 @@ package smtpserver
 import (
 	"context"
 	"errors"
+	"slices"
+	"time"
 
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
@@ -13,7 +15,7 @@ import (
 // is for package receive, that of users for package submit.
 type transaction interface {
 	// recipient takes an address, or returns why not.
-	recipient(ctx context.Context, path smtp.Path) error
+	recipient(ctx context.Context, r smtp.RcptTo) error
 
 	recipients() int
 	smtpUTF8() bool
@@ -28,7 +30,9 @@ func (s *session) begin(ctx context.Context, m smtp.MailFrom) (transaction, erro
 	if s.listener.Submission {
 		return s.beginSubmission(ctx, m)
 	}
-	tx := &incoming{s.server.opts.Receiver, s.listener.RequireTLS && s.peer.TLS == nil, &receive.Transaction{Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size}}
+	tx := &incoming{s.server.opts.Receiver, s.listener.RequireTLS && s.peer.TLS == nil, &receive.Transaction{
+		Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size, RequireTLS: m.RequireTLS, DSN: m.DSN,
+	}}
 	return tx, tx.receiver.Sender(ctx, tx.tx)
 }
 
@@ -45,12 +49,13 @@ func (t *incoming) size() int64     { return t.tx.Size }
 
 // recipient also refuses what comes without TLS, but for reports about TLS: they
 // tell that it fails.
-func (t *incoming) recipient(ctx context.Context, path smtp.Path) error {
-	if t.needTLS && !t.receiver.TakesTLSReports(path) {
+func (t *incoming) recipient(ctx context.Context, r smtp.RcptTo) error {
+	if t.needTLS && !t.receiver.TakesTLSReports(r.Path) {
 		return smtp.Errorf(smtp.CodeMustTLS, smtp.DetailSecurity, "STARTTLS comes first")
 	}
-	rcpt, err := t.receiver.Resolve(ctx, t.tx, path)
+	rcpt, err := t.receiver.Resolve(ctx, t.tx, r.Path)
 	if err == nil {
+		rcpt.DSN = r.DSN
 		t.tx.Rcpts = append(t.tx.Rcpts, rcpt)
 	}
 	return err
@@ -66,8 +71,7 @@ type submission struct {
 	tx submit.Transaction
 }
 
-// beginSubmission begins a transaction of a user. REQUIRETLS and FUTURERELEASE,
-// once announced, are to be set here.
+// beginSubmission begins a transaction of a user.
 func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transaction, error) {
 	if s.login == nil {
 		return nil, smtp.Errorf(smtp.CodeMustTLS, smtp.DetailSecurity, "log in first")
@@ -81,8 +85,18 @@ func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transac
 			CID: s.cid, Account: s.login.Account, Login: s.login.Address, IP: s.peer.IP, Hostname: s.listener.Hostname,
 			Protocol: protocol, TLS: s.peer.TLS,
 		},
-		MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size,
+		MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size, DSN: m.DSN,
 	}}
+	if m.RequireTLS {
+		t.tx.RequireTLS = &m.RequireTLS
+	}
+	if !m.Hold.IsZero() {
+		at, err := m.Hold.Time(time.Now())
+		if err != nil {
+			return nil, err
+		}
+		t.tx.NotBefore = at
+	}
 	return t, s.server.opts.Submitter.Sender(ctx, &t.tx)
 }
 
@@ -90,12 +104,20 @@ func (t *submission) recipients() int { return len(t.tx.Rcpts) }
 func (t *submission) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
 func (t *submission) size() int64     { return t.tx.Size }
 
-func (t *submission) recipient(ctx context.Context, path smtp.Path) error {
-	err := t.s.server.opts.Submitter.Recipient(ctx, &t.tx, path)
-	if err == nil {
-		t.tx.Rcpts = append(t.tx.Rcpts, path)
+// recipient takes what was asked about notifications for an address that is given
+// several times from the first.
+func (t *submission) recipient(ctx context.Context, r smtp.RcptTo) error {
+	if err := t.s.server.opts.Submitter.Recipient(ctx, &t.tx, r.Path); err != nil {
+		return err
 	}
-	return err
+	if r.DSN != (smtp.RcptDSN{}) && !slices.Contains(t.tx.Rcpts, r.Path) {
+		if t.tx.RcptDSN == nil {
+			t.tx.RcptDSN = map[smtp.Path]smtp.RcptDSN{}
+		}
+		t.tx.RcptDSN[r.Path] = r.DSN
+	}
+	t.tx.Rcpts = append(t.tx.Rcpts, r.Path)
+	return nil
 }
 
 // accept queues the message. The id in the reply is that in its Received field.

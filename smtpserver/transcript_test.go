@@ -1,20 +1,26 @@
 package smtpserver
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/dnstest"
 	"github.com/mjl-/mox/internal/transcript"
+	"github.com/mjl-/mox/smtp"
 )
 
 // TestTranscripts plays each testdata/*.txt against a server of its own, in a
 // bubble where waiting takes no time. The setup line can have: pedantic,
 // localserve, exempt, plain (no TLS), sizemax=bytes, quota=bytes, connections
-// (one at a time), and alice=n, bob=n, mox=n for the messages each has at the end.
+// (one at a time), sleepersmax=n, extensions (all that are not announced yet),
+// remote=address of the peer, dns (a zone is asked, see dnsZone), and alice=n, bob=n, mox=n for the messages each has at the end.
 //
 // For users there are: submission, implicit (TLS), plainlogin, crammd5, strict
 // (limits on logins, from loopback too), and queued=n for what is in the queue
@@ -58,12 +64,76 @@ func settingsOf(t *testing.T, setup map[string]string) settings {
 	set := settings{
 		pedantic: has("pedantic"), localserve: has("localserve"), exempt: has("exempt"), plain: has("plain"),
 		submission: has("submission"), implicit: has("implicit"), plainLogin: has("plainlogin"), cramMD5: has("crammd5"), requireTLS: has("requiretls"), strict: has("strict"),
-		sizeMax: number("sizemax"), quota: number("quota"), connectionsMax: number("connectionsmax"),
+		sizeMax: number("sizemax"), quota: number("quota"), connectionsMax: number("connectionsmax"), sleepersMax: number("sleepersmax"),
+		extensions: has("extensions"), remote: setup["remote"],
+	}
+	if has("dns") {
+		set.resolver = newResolver(t)
 	}
 	if has("connections") {
 		set.connections = &oneConnection{}
 	}
 	return set
+}
+
+// TestExtensionsQueued looks at what the queue has of a message whose sender asked
+// for all that extensions offer.
+func TestExtensionsQueued(t *testing.T) {
+	t.Parallel()
+	f := transcript.Load(t, "testdata/extensions.txt")[0]
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, settingsOf(t, f.Setup))
+		defer e.close()
+		f.Play(t, e.dial)
+		var got []string
+		for _, m := range e.users.queued() {
+			got = append(got, fmt.Sprintf("%s %s %q %q %s", m.Rcpt, m.Return, m.Notify, m.EnvelopeID, m.OriginalRcpt))
+			if m.RequireTLS == nil || !*m.RequireTLS || !m.NextAttempt.Equal(time.Date(2000, 2, 1, 0, 0, 0, 0, time.UTC)) {
+				t.Errorf("%s: got %v, next attempt at %s", m.Rcpt, m.RequireTLS, m.NextAttempt)
+			}
+		}
+		want := []string{`x@b.example HDRS "SUCCESS,FAILURE" "a b" rfc822;X+y@b.example`, `y@b.example HDRS "NEVER" "a b" `, `z@b.example HDRS "" "a b" `}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// TestExtensionsByListener checks what a listener keeps back.
+func TestExtensionsByListener(t *testing.T) {
+	t.Parallel()
+	all := smtp.Extensions{RequireTLS: true, FutureRelease: true, DSN: true}
+	for _, tc := range []struct {
+		name     string
+		listener Listener
+		want     smtp.Extensions
+	}{
+		{"for users", Listener{Submission: true}, all},
+		{"for servers", Listener{}, smtp.Extensions{RequireTLS: true, DSN: true}},
+		{"without REQUIRETLS", Listener{Submission: true, NoRequireTLS: true}, smtp.Extensions{FutureRelease: true, DSN: true}},
+	} {
+		s := session{server: &Server{opts: Options{Extensions: all}}, listener: tc.listener}
+		if got := s.extensions(); got != tc.want {
+			t.Errorf("%s: got %+v", tc.name, got)
+		}
+	}
+}
+
+// dnsZone is what transcripts find in DNS.
+const dnsZone = `
+client.example.  A     192.0.2.25
+b.example.       MX    10 client.example.
+null.example.    MX    0 .
+text.example.    TXT   "neither mail nor addresses"
+`
+
+func newResolver(t *testing.T) dns.Resolver {
+	r, err := dnstest.New(dnsZone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Fail("", "broken.example", dnstest.Temporary)
+	return r
 }
 
 // TestCommandsHaveTranscripts joins the table of commands with the transcripts.

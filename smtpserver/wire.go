@@ -22,8 +22,13 @@ var errStopping = errors.New("server is stopping")
 // should be told.
 var errEnded = errors.New("sessions of the account are ended")
 
+// errCrowded means that a peer would be slowed down, and there is no place for that.
+var errCrowded = errors.New("too many peers are slowed down")
+
 // isInterrupt tells whether we have ended a wait.
-func isInterrupt(err error) bool { return errors.Is(err, errStopping) || errors.Is(err, errEnded) }
+func isInterrupt(err error) bool {
+	return errors.Is(err, errStopping) || errors.Is(err, errEnded) || errors.Is(err, errCrowded)
+}
 
 // gone is the error of a connection that has failed: nobody is there to get a
 // reply.
@@ -63,7 +68,7 @@ type wire struct {
 	command bool          // The next read waits for a command.
 
 	mu      sync.Mutex
-	stop    error // Why waiting for a command ends, nil if it doesn't: errStopping or errEnded.
+	stop    error // Why waiting for a command ends, nil if it doesn't: errStopping, errEnded or errCrowded.
 	stopNow bool  // All waiting ends.
 	idle    bool  // The serving goroutine may be waiting for a command.
 }
@@ -76,7 +81,7 @@ func newWire(conn net.Conn) *wire {
 }
 
 // interrupt makes the session end when it next waits for a command, or if now
-// is set for anything. Why is errStopping or errEnded.
+// is set for anything. Why is errStopping, errEnded or errCrowded.
 func (c *wire) interrupt(now bool, why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

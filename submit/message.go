@@ -36,7 +36,8 @@ type submission struct {
 	came io.ReaderAt
 	size int64 // Of what came.
 
-	to     []smtp.Path // Each recipient once.
+	to     []smtp.Path    // Each recipient once.
+	toDSN  []smtp.RcptDSN // As to.
 	header message.Header
 	author smtp.Address
 
@@ -74,11 +75,12 @@ func (m *submission) run(ctx context.Context) ([]queue.Message, error) {
 func (m *submission) recipients() {
 	have := map[smtp.Path]bool{}
 	for _, path := range m.t.Rcpts {
+		dsn := m.t.RcptDSN[path]
 		if path.IPDomain.IsZero() {
 			path.IPDomain.Domain = m.c.Hostname
 		}
 		if !have[path] {
-			m.to = append(m.to, path)
+			m.to, m.toDSN = append(m.to, path), append(m.toDSN, dsn)
 		}
 		have[path] = true
 	}
@@ -163,14 +165,14 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 	}
 	n := queue.New{
 		Account: m.t.Peer.Account, MailFrom: m.t.MailFrom, SMTPUTF8: m.utf8, EightBit: r.eightBit, Content: content,
-		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore,
+		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, DSN: m.t.DSN,
 	}
 	if n.RequireTLS == nil && tlsNotRequired(m.header) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.
 	}
 	prefix := m.prefix(ctx, sign)
-	for _, path := range m.to {
-		n.To = append(n.To, queue.NewRcpt{Path: path, Prefix: prefix})
+	for i, path := range m.to {
+		n.To = append(n.To, queue.NewRcpt{Path: path, Prefix: prefix, DSN: m.toDSN[i]})
 	}
 	queued, err := m.s.opts.Queue.Add(ctx, n)
 	if err != nil {

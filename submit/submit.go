@@ -130,8 +130,10 @@ type Transaction struct {
 	SMTPUTF8   bool
 	Size       int64 // As announced, -1 if it was not.
 	Rcpts      []smtp.Path
-	RequireTLS *bool     // From REQUIRETLS, which is not announced yet.
-	NotBefore  time.Time // From FUTURERELEASE, which is not announced yet.
+	RequireTLS *bool     // From REQUIRETLS.
+	NotBefore  time.Time // From FUTURERELEASE.
+	DSN        smtp.MailDSN
+	RcptDSN    map[smtp.Path]smtp.RcptDSN // Of those in Rcpts that ask for something. Nil: none.
 }
 
 // refuse returns an error for the peer with its cause.
