@@ -13,10 +13,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
-	"unicode"
 
 	"github.com/mjl-/mox/admin"
 	"github.com/mjl-/mox/config"
@@ -223,12 +221,7 @@ func (inv *invocation) printNote(n admin.Note) {
 // noteText returns what a note says. File names in it can have any characters,
 // also those that mean something to a terminal.
 func noteText(n admin.Note) string {
-	text := strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, n.Message)
+	text := printable(n.Message)
 	switch {
 	case n.Total > 0:
 		return fmt.Sprintf("%s: %d of %d", text, n.Done, n.Total)

@@ -27,21 +27,28 @@ absolute, also without the dot at their end. Aliases (CNAME) are followed.
 Lookups are made as the server makes them: with the settings for DNS in the
 configuration if there is one, else with the name servers of the system.
 
+With -trace it looks the name up again, from the root on, and explains the chain of
+trust: each delegation and each zone's keys, whose signatures they have, until
+when, and the proofs that something does not exist.
+
+	-anchors  a file with DS records of the root, to be trusted instead of those built in
 	-mode     who validates: auto, validate or system-ad
 	-server   ask this name server, an address with or without port, instead
+	-trace    explain how the answer was found
 	-json     print it as JSON
 `
 
 // dnsFlags are the flags of commands that look up names.
 type dnsFlags struct {
 	*jsonFlags
-	server, mode string
+	server, mode, anchors string
 }
 
 func (inv *invocation) dnsFlags() *dnsFlags {
 	flags := &dnsFlags{jsonFlags: inv.jsonFlags()}
 	flags.StringVar(&flags.server, "server", "", "")
 	flags.StringVar(&flags.mode, "mode", "", "")
+	flags.StringVar(&flags.anchors, "anchors", "", "")
 	return flags
 }
 
@@ -59,6 +66,13 @@ func (inv *invocation) resolverFor(flags *dnsFlags) (*resolver.Resolver, error) 
 	}
 	if flags.server != "" {
 		opts.Servers, opts.TrustAD = []string{flags.server}, false
+	}
+	if flags.anchors != "" {
+		text, err := os.ReadFile(flags.anchors)
+		if err != nil {
+			return nil, fmt.Errorf("reading trust anchors: %w", err)
+		}
+		opts.Anchors = string(text)
 	}
 	modes := []resolver.Mode{resolver.Auto, resolver.Validate, resolver.SystemAD}
 	if mode := resolver.Mode(flags.mode); mode != "" {
@@ -94,11 +108,13 @@ type lookupReport struct {
 	DNSSEC  bool   // DNSSEC protects the answer, also one that there are no records.
 	Alias   string // The name the records belong to, if it is another.
 	Records []string
-	Error   string // Of bogus and temporary.
+	Error   string        // Of bogus and temporary.
+	Trace   []traceReport `json:",omitempty"`
 }
 
 func runDNSLookup(ctx context.Context, inv *invocation) error {
 	flags := inv.dnsFlags()
+	withTrace := flags.Bool("trace", false, "")
 	typ, name, err := inv.parseLookup(flags)
 	if err != nil {
 		return err
@@ -108,6 +124,11 @@ func runDNSLookup(ctx context.Context, inv *invocation) error {
 		return err
 	}
 	report := lookup(ctx, r, typ, name)
+	if *withTrace {
+		if report.Trace, err = traceLookup(ctx, r, report); err != nil {
+			return err
+		}
+	}
 	if err := inv.print(flags.json, report, func() { inv.printLookup(report) }); err != nil {
 		return err
 	}
@@ -274,5 +295,8 @@ func (inv *invocation) printLookup(l lookupReport) {
 	}
 	for _, rec := range l.Records {
 		inv.printf("\t%s\n", rec)
+	}
+	for _, t := range l.Trace {
+		inv.printTrace(t.Trace)
 	}
 }

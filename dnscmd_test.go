@@ -2,13 +2,17 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mjl-/mox/dnstest"
+	"github.com/mjl-/mox/resolver"
 )
 
 // serveTree returns the address of a server for a tree of zones.
@@ -110,5 +114,93 @@ func TestDNSLookup(t *testing.T) {
 		if code, _, stderr := lookup(strings.Fields(c.args)...); code != exitUsage || !strings.HasPrefix(stderr, c.stderr) {
 			t.Errorf("%s: got %d, %q, want %q", c.name, code, stderr, c.stderr)
 		}
+	}
+}
+
+// writeAnchors writes the trust anchors of a tree to a file.
+func writeAnchors(t *testing.T, tree *dnstest.Tree) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "anchors")
+	if err := os.WriteFile(path, []byte("; The root of a test.\n"+strings.Join(tree.Anchors(), "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestDNSTrace explains chains of trust: whole ones, one that ends at a delegation
+// without signatures, and a broken one.
+func TestDNSTrace(t *testing.T) {
+	t.Parallel()
+	tree, addr := serveTree(t,
+		dnstest.SignedZone{Name: "example", Text: lookupZone},
+		dnstest.SignedZone{Name: "unsigned.example", Text: "@ A 192.0.2.3", Unsigned: true})
+	tree.Damage("A", "mx1.example", dnstest.Expired)
+	args := []string{"-config", filepath.Join(t.TempDir(), "none.conf"), "dns", "lookup", "-anchors", writeAnchors(t, tree), "-mode", "validate", "-server", addr, "-trace"}
+	numbers := regexp.MustCompile(`\b\d{1,5}, |key \d+ |, \d{4}-.*?: |in \d+ms`)
+	for _, c := range []struct {
+		name, args string
+		code       int
+		want       string // Without numbers of keys, times, and whole records.
+	}{
+		{"records", "mx example", 0, `mx of example., with DNSSEC:
+	5 mx1.example.
+	20 mx2.example.
+
+MX of example. is secure: all is signed, from the trust anchor to the answer
+	keys of the root, by the trust anchors: secure: signed with key of ., algorithm ECDSAP256SHA256
+		trust anchor ECDSAP256SHA256, digest SHA256: is of a key
+		key ECDSAP256SHA256, 256 bits: trusted from above
+		key ECDSAP256SHA256, 256 bits: trusted by a signature of such a key
+		signature over DNSKEY of . by key of .: valid
+	delegation of example.: secure: signed with key of ., algorithm ECDSAP256SHA256
+		DS record ECDSAP256SHA256, digest SHA256: leads to a key
+		signature over DS of example. by key of .: valid
+	keys of example.: secure: signed with key of example., algorithm ECDSAP256SHA256
+		DS record ECDSAP256SHA256, digest SHA256: is of a key
+		key ECDSAP256SHA256, 256 bits: trusted from above
+		key ECDSAP256SHA256, 256 bits: trusted by a signature of such a key
+		signature over DNSKEY of example. by key of example.: valid
+	MX of example.: secure: signed with key of example., algorithm ECDSAP256SHA256
+		example. 300 IN MX 20 mx2.example.
+		example. 300 IN MX 5 mx1.example.
+		signature over MX of example. by key of example.: valid
+	4 questions to servers, 4 signatures verified, 0 names hashed, took
+`},
+		{"no such name", "mx nope.example", 1, "\tproof about MX of nope.example.: secure: there is nothing between _25._tcp.mx1.example. and unsigned.example., "},
+		{"not signed", "a unsigned.example", 0, "A of unsigned.example. is insecure: unsigned.example. is delegated without DS records, by its types\n"},
+		{"expired", "a mx1.example", 1, "A of mx1.example. is bogus: signature of A of mx1.example. by key of example. was valid until "},
+		{"two types", "www.example", 1, "\nAAAA of www.example. is secure: all is signed, from the trust anchor to the answer\n"},
+	} {
+		code, stdout, stderr := run(t, slices.Concat(args, strings.Fields(c.args))...)
+		got := numbers.ReplaceAllStringFunc(stdout, func(s string) string {
+			switch {
+			case strings.HasPrefix(s, "key "):
+				return "key "
+			case strings.HasPrefix(s, ", "):
+				return ": "
+			case strings.HasPrefix(s, "in "):
+				return "took"
+			}
+			return ""
+		})
+		if code != c.code || stderr != "" || !strings.Contains(got, c.want) || strings.HasPrefix(c.want, "mx of") && got != c.want {
+			t.Errorf("%s: got %d, %q\n%s\nwant\n%s", c.name, code, stderr, got, c.want)
+		}
+	}
+
+	_, stdout, _ := run(t, slices.Concat(args, []string{"-json", "a", "mx1.example"})...)
+	var report lookupReport
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if tr := report.Trace; len(tr) != 1 || tr[0].Verdict != resolver.Bogus || !strings.HasPrefix(tr[0].Err, "looking up A of ") || report.Result != "bogus" {
+		t.Errorf("JSON: got %s", stdout)
+	}
+	tree.SetFaults(dnstest.Faults{Strip: true})
+	if _, stdout, _ := run(t, slices.Concat(args, []string{"-mode", "system-ad", "mx", "example"})...); !strings.Contains(stdout, "\tnothing was validated here: ") {
+		t.Errorf("not validated: got %s", stdout)
+	}
+	if code, _, stderr := run(t, "dns", "lookup", "-anchors", filepath.Join(t.TempDir(), "none"), "example"); code != exitError || !strings.HasPrefix(stderr, "mox: reading trust anchors: ") {
+		t.Errorf("no anchors: got %d, %q", code, stderr)
 	}
 }
