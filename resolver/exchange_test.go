@@ -608,31 +608,3 @@ func TestBroken(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkCached looks up what is kept.
-func BenchmarkCached(b *testing.B) {
-	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := r.LookupTXT(b.Context(), "example.org."); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkUncached looks up what is not, without a network.
-func BenchmarkUncached(b *testing.B) {
-	r, err := resolver.New(resolver.Options{Mode: resolver.SystemAD, Servers: []string{"127.0.0.1"}, Dial: newZone(b).Dial, CacheSize: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := r.LookupTXT(b.Context(), "example.org."); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
