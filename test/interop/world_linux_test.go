@@ -129,7 +129,7 @@ Accounts:
 // test ends. Dial is that of its options.
 func newWorld(t *testing.T, dir string, dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)) *world {
 	t.Helper()
-	startNSD(t, dir)
+	startNSD(t, dir, "")
 	w := &world{dir: filepath.Join(dir, "mox"), roots: x509.NewCertPool()}
 	if err := os.Mkdir(w.dir, 0o750); err != nil {
 		t.Fatal(err)
@@ -149,10 +149,11 @@ func newWorld(t *testing.T, dir string, dial func(ctx context.Context, network, 
 	return w
 }
 
-// startNSD starts a name server with the zone, and waits until it answers.
-func startNSD(t *testing.T, dir string) {
+// startNSD starts a name server with the zone and more records, and waits until it
+// answers.
+func startNSD(t *testing.T, dir, more string) {
 	t.Helper()
-	text := zone
+	text := zone + more
 	for n := 1; n <= sinksMax; n++ {
 		text += fmt.Sprintf("s%d.sink MX 10 mx.s%d.sink\nmx.s%d.sink A %s\n", n, n, n, sinkIP(n))
 	}
