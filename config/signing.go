@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"io/fs"
 	"maps"
 	"slices"
 	"time"
@@ -37,4 +38,16 @@ func (d *Dynamic) DKIMKeyFiles() []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(names))
+}
+
+// SigningWith is Signing for a configuration that was checked without its files. The
+// error, if any, is Problems.
+func (c *Config) SigningWith(d dns.Domain, files fs.FS) ([]dkim.Selector, error) {
+	check := &checker{config: &Config{signing: map[dns.Domain][]dkim.Selector{}}, files: files}
+	for name, domain := range c.Dynamic.Domains {
+		if own, err := dns.ParseConfigDomain(name); err == nil && own == d {
+			check.dkim(check.dynamic("Domains").in(name).in("DKIM"), domain.DKIM, own)
+		}
+	}
+	return check.config.signing[d], check.problems.err()
 }

@@ -115,3 +115,7 @@ func (c *Config) readPairs(s config.Static) (pairs map[string][]byte, problems [
 	}
 	return pairs, problems
 }
+
+// Files gives the contents of files by their names in the configuration, as
+// config.Check takes them.
+func (c *Config) Files() fs.FS { return keyFiles{config: c} }
