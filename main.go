@@ -79,6 +79,7 @@ var commands = []command{
 	{"config tlspubkey add", "[-no-imap-preauth] [-json] address [name]", tlspubkeyAddHelp, runTLSPubkeyAdd},
 	{"config tlspubkey rm", "[-json] fingerprint", tlspubkeyRmHelp, runTLSPubkeyRm},
 	{"config tlspubkey gen", "stem", tlspubkeyGenHelp, runTLSPubkeyGen},
+	{"dns check", "[-server address] [-mode mode] [-anchors file] [-json]", dnsCheckHelp, runDNSCheck},
 	{"dns lookup", "[-trace] [-server address] [-mode mode] [-anchors file] [-json] [type] name", dnsLookupHelp, runDNSLookup},
 	{"spf check", "[-hello name] [-server address] [-mode mode] [-json] domain|address ip", spfCheckHelp, runSPFCheck},
 	{"spf lookup", "[-server address] [-mode mode] [-json] domain", spfLookupHelp, runSPFLookup},
