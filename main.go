@@ -105,6 +105,11 @@ var commands = []command{
 // needs them.
 var unlistedCommands = []command{
 	{"gentestdata", "directory", genTestDataHelp, runGenTestData},
+	{"junk train", "-db file [flags] notjunk junk", junkTrainHelp, runJunkTrain},
+	{"junk check", "-db file [flags] message", junkCheckHelp, runJunkCheck},
+	{"junk test", "-db file [flags] notjunk junk", junkTestHelp, runJunkTest},
+	{"junk analyze", "[-runs number] [-seed number] [flags] notjunk junk", junkAnalyzeHelp, runJunkAnalyze},
+	{"junk play", "[flags] notjunk junk", junkPlayHelp, runJunkPlay},
 }
 
 // helpCommand is apart, since it knows the others.

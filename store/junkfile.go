@@ -181,6 +181,9 @@ func (j *junkDB) learn(ctx context.Context, lessons []lesson) error {
 			if err := teach(f, &lessons[i]); err != nil {
 				return err
 			}
+			if lessons[i].now.EmailID == 0 {
+				continue // Of no account.
+			}
 			if err := put(tx, &lessons[i].now); err != nil {
 				return err
 			}
@@ -337,3 +340,52 @@ func (j *junkFilter) replace(ctx context.Context, path string) error {
 	j.db = db
 	return err
 }
+
+// JunkFile is a junk filter in a file that no server uses, for commands.
+type JunkFile struct{ db *junkDB }
+
+// OpenJunkFile opens the filter in the file at path, and makes one with grams if
+// there is none and grams is not 0. The caller closes it.
+func OpenJunkFile(ctx context.Context, path string, grams junk.Grams) (*JunkFile, error) {
+	db, err := openJunkDB(ctx, path, grams)
+	if err != nil {
+		return nil, fmt.Errorf("opening junk filter %s: %w", path, err)
+	}
+	if db.version != junk.Version {
+		return nil, errors.Join(fmt.Errorf("junk filter %s was trained by another version", path), db.db.Close())
+	}
+	return &JunkFile{db}, nil
+}
+
+// Grams returns which words it knows.
+func (f *JunkFile) Grams() junk.Grams { return f.db.grams }
+
+// Learn trains the filter with messages that have these words, in one transaction.
+func (f *JunkFile) Learn(ctx context.Context, messages []junk.Words, isJunk bool) error {
+	lessons := make([]lesson, len(messages))
+	for i, words := range messages {
+		lessons[i] = lesson{words: words, now: Trained{Junk: isJunk, NotJunk: !isJunk}}
+	}
+	return f.db.learn(ctx, lessons)
+}
+
+// Score returns the score of a message with these words.
+func (f *JunkFile) Score(ctx context.Context, words junk.Words, p junk.Params) (s junk.Score, err error) {
+	err = f.db.read(ctx, func(pages junk.Pages, row junkRow) error {
+		s, err = junk.NewFilter(pages, row.state()).Score(words, p)
+		return err
+	})
+	return s, err
+}
+
+// Counts returns in how many messages that it was trained with each word was.
+func (f *JunkFile) Counts(ctx context.Context, words junk.Words) (counts []junk.Count, err error) {
+	err = f.db.read(ctx, func(pages junk.Pages, row junkRow) error {
+		counts, err = junk.Counts(pages, row.state(), words)
+		return err
+	})
+	return counts, err
+}
+
+// Close closes the file.
+func (f *JunkFile) Close() error { return f.db.db.Close() }
