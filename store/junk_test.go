@@ -29,13 +29,15 @@ func junkMail(n int, words string) []byte {
 	return fmt.Appendf(nil, "From: <sender@example.org>\r\nMessage-ID: <%d@example.org>\r\n\r\n%s\r\n", n, words)
 }
 
-// mark changes the junk flags of an Email for the trainer, as a change of flags
-// does.
-func mark(t testing.TB, a *Account, emailID int64, f Flags) {
+// mark changes the flags of a message in Inbox.
+func mark(t testing.TB, a *Account, m Message, f Flags) {
 	t.Helper()
 	err := a.Update(t.Context(), func(tx *Tx) error {
-		tx.row.ModSeq++
-		return tx.train(emailID, tx.row.ModSeq, f)
+		mb, err := tx.Mailbox("Inbox")
+		if err == nil {
+			_, err = tx.SetFlags(&mb, []UID{m.UID}, FlagChange{Op: FlagsReplace, Flags: f})
+		}
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +51,6 @@ func appendMarked(t testing.TB, a *Account, content []byte, f Flags) Message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mark(t, a, m.EmailID, f)
 	return m
 }
 
@@ -124,7 +125,7 @@ func TestTraining(t *testing.T) {
 		{"junk after all", FlagJunk, junk.Count{Junk: 3, NotJunk: 2}, junk.Count{Junk: 3}},
 		{"unmarked again", 0, junk.Count{Junk: 2, NotJunk: 2}, junk.Count{Junk: 2}},
 	} {
-		mark(t, a, m.EmailID, step.flags)
+		mark(t, a, m, step.flags)
 		if got := trained(t, a); got != step.trained {
 			t.Errorf("%s: trained with %+v, want %+v", step.name, got, step.trained)
 		}
@@ -154,8 +155,10 @@ func TestTrainingErased(t *testing.T) {
 	if err := os.Remove(a.messagePath(m.EmailID)); err != nil {
 		t.Fatal(err)
 	}
-	mark(t, a, m.EmailID, FlagNotJunk)
-	mark(t, a, 1<<40, FlagJunk)
+	mark(t, a, m, FlagNotJunk)
+	if err := a.Update(t.Context(), func(tx *Tx) error { return tx.train(1<<40, 1, FlagJunk) }); err != nil {
+		t.Fatal(err)
+	}
 	if got := trained(t, a); got != want || wordCount(t, a, "viagra") != want || left(t, a) != 0 {
 		t.Errorf("trained with %+v, word %+v, %d rows left", got, wordCount(t, a, "viagra"), left(t, a))
 	}
@@ -192,7 +195,7 @@ func TestTrainingCrash(t *testing.T) {
 	if got := trained(t, b); got != (junk.Count{Junk: 3}) || wordCount(t, b, "viagra") != got || left(t, b) != 0 {
 		t.Errorf("after the crash: trained with %+v, word in %+v, %d rows left", got, wordCount(t, b, "viagra"), left(t, b))
 	}
-	mark(t, b, m.EmailID, 0)
+	mark(t, b, m, 0)
 	if got := trained(t, b); got != (junk.Count{Junk: 2}) {
 		t.Errorf("undone: trained with %+v", got)
 	}
@@ -420,23 +423,16 @@ func TestJunkGrams(t *testing.T) {
 func TestTrainBatches(t *testing.T) {
 	t.Parallel()
 	_, a := testAccount(t, withJunk)
-	m := appendMarked(t, a, junkMail(1, "viagra"), FlagJunk)
-	ids := []int64{m.EmailID}
-	for i := range 250 {
-		m, err := appendTo(t, a, "Inbox", junkMail(2+i, "viagra"), AppendOptions{Flags: FlagJunk})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids = append(ids, m.EmailID)
+	var uids []UID
+	for i := range 251 {
+		uids = append(uids, appendMarked(t, a, junkMail(i, "viagra"), 0).UID)
 	}
 	err := a.Update(t.Context(), func(tx *Tx) error {
-		tx.row.ModSeq++
-		for _, id := range ids {
-			if err := tx.train(id, tx.row.ModSeq, FlagJunk); err != nil {
-				return err
-			}
+		mb, err := tx.Mailbox("Inbox")
+		if err == nil {
+			_, err = tx.SetFlags(&mb, uids, FlagChange{Op: FlagsAdd, Flags: FlagJunk})
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

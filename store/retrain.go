@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 
 	"github.com/mjl-/bstore"
 
 	"github.com/mjl-/mox/junk"
 )
 
-// rebuildMax bounds the Message rows that are looked at in one snapshot.
+// rebuildMax bounds the Emails that are looked at in one snapshot.
 const rebuildMax = 1000
 
 // rebuild makes a filter from all messages that are marked, and puts it in the place
@@ -107,39 +106,24 @@ func (t *trainer) messages(ctx context.Context) (total int64, err error) {
 	return total, err
 }
 
-// marked looks at the Message rows after an id, and returns for those that are
-// marked what the Email is to be trained as, the last id, and the number of rows.
+// marked looks at the Emails after an id, and returns what those that are marked
+// are to be trained as, the last id, and the number of Emails.
 func (t *trainer) marked(ctx context.Context, after int64) (rows []Training, last, n int64, err error) {
 	err = t.a.View(ctx, func(tx *Tx) error {
 		rows, last, n = nil, after, 0
-		seen := map[int64]bool{}
-		return bstore.QueryTx[Message](tx.b).FilterGreater("ID", after).SortAsc("ID").Limit(rebuildMax).ForEach(func(m Message) error {
-			last = m.ID
+		return bstore.QueryTx[Email](tx.b).FilterGreater("ID", after).SortAsc("ID").Limit(rebuildMax).ForEach(func(e Email) error {
+			last = e.ID
 			n++
-			if m.Flags()&(FlagJunk|FlagNotJunk) == 0 || seen[m.EmailID] {
+			if e.Class == Unclassified {
 				return nil
 			}
-			seen[m.EmailID] = true
-			r, err := tx.training(m.EmailID)
-			if _, trained := class(r.Junk, r.NotJunk); err == nil && trained {
-				rows = append(rows, r)
+			err := tx.b.Get(&Erase{EmailID: e.ID})
+			if errors.Is(err, bstore.ErrAbsent) {
+				rows = append(rows, Training{EmailID: e.ID, ModSeq: tx.row.ModSeq, Junk: e.Class == ClassJunk, NotJunk: e.Class == ClassNotJunk})
+				return nil
 			}
 			return err
 		})
 	})
-	slices.SortFunc(rows, func(a, b Training) int { return int(a.EmailID - b.EmailID) })
 	return rows, last, n, err
-}
-
-// training returns what an Email is to be trained as: what the Message of it says
-// that was changed last.
-func (tx *Tx) training(emailID int64) (Training, error) {
-	r := Training{EmailID: emailID}
-	err := bstore.QueryTx[Message](tx.b).FilterNonzero(Message{EmailID: emailID}).ForEach(func(m Message) error {
-		if m.ModSeq >= r.ModSeq {
-			r.ModSeq, r.Junk, r.NotJunk = m.ModSeq, m.Flags()&FlagJunk != 0, m.Flags()&FlagNotJunk != 0
-		}
-		return nil
-	})
-	return r, err
 }

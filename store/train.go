@@ -324,7 +324,7 @@ type Retrained struct {
 // Retrain makes the junk filter anew from the messages that are marked as junk or
 // not, beside the one that is in use meanwhile. What was learned from messages that
 // are erased is forgotten. progress is called now and then with the number of
-// messages that were looked at, and that there are. Mail flows.
+// messages that were looked at, and about how many there are. Mail flows.
 //
 // It returns ErrNoJunkFilter if the configuration has none for the account.
 func (a *Account) Retrain(ctx context.Context, progress func(done, total int64)) (Retrained, error) {
