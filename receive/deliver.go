@@ -302,7 +302,7 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 	dl := store.Delivery{Content: content, Analysis: d.analysis, Received: d.now, Facts: d.judge.inv.facts}
 	dl.Facts.SMTPUTF8 = utf8
 	trace := d.r.newTrace(t, utf8, d.now, d.fence())
-	trace.results = d.r.results(d.t, d.judge.inv)
+	trace.results = d.judge.inv.header(d.t)
 	for _, list := range [][]target{d.to, d.rejects} {
 		for _, to := range list {
 			a, err := d.accounts.get(ctx, to.account)

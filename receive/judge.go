@@ -46,8 +46,8 @@ type judgement struct {
 	place
 	verdict     screen.Verdict
 	forwarded   bool
-	forwardDKIM string // Signature of the forwarder, which doesn't count.
-	ruled       bool   // A ruleset matched.
+	forwardDKIM string            // Signature of the forwarder, which doesn't count.
+	rule        *screen.RuleMatch // The ruleset that matches.
 }
 
 // decide decides about a place.
@@ -121,11 +121,12 @@ func (j *judge) rules(m *screen.Message, out *judgement) {
 	if !j.letter.from.IsZero() {
 		rm.From = j.letter.from.String()
 	}
-	rule, _, ok := out.target.Match(rm)
+	rule, index, ok := out.target.Match(rm)
 	if !ok {
 		return
 	}
-	out.ruled, out.mailbox, m.RejectsTo = true, rule.Ruleset.Mailbox, rule.Ruleset.AcceptRejectsToMailbox
+	out.rule = &screen.RuleMatch{Index: index, Comment: rule.Ruleset.Comment, Mailbox: rule.Ruleset.Mailbox}
+	out.mailbox, m.RejectsTo = rule.Ruleset.Mailbox, rule.Ruleset.AcceptRejectsToMailbox
 	if d := rule.ListAllowDomain; !d.IsZero() && slices.Contains(rm.Verified, d) {
 		m.ListDomain = d.ASCII
 	}

@@ -155,7 +155,7 @@ func (d *delivery) copies(content *store.Content) (*queued, error) {
 		content: io.NewSectionReader(content.ReaderAt(), 0, d.size), size: d.size,
 	}
 	if d.judge.inv != nil {
-		trace.results = d.r.results(d.t, d.judge.inv)
+		trace.results = d.judge.inv.header(d.t)
 	}
 	for i, v := range d.verdicts {
 		if rcpt := &d.t.Rcpts[i]; v.Action == screen.Defer && !v.Keep && !rcpt.again {

@@ -20,12 +20,20 @@ import (
 // base64 (RFC 6008, section 4).
 const signatureBegin = 12
 
-// results returns the header fields about who a message comes from, the same for
-// all recipients. They say nothing about what was not looked for.
-func (r *Receiver) results(t *Transaction, i *investigation) []byte {
+// header returns the header fields about who a message comes from, the same for all
+// recipients. They say nothing about what was not looked for.
+func (i *investigation) header(t *Transaction) []byte {
 	if !i.checked {
 		return nil
 	}
+	var w message.HeaderWriter
+	w.AuthResults(i.results(t))
+	w.ReceivedSPF(i.receivedSPF(t, t.SMTPUTF8))
+	return w.Bytes()
+}
+
+// results returns what was found out.
+func (i *investigation) results(t *Transaction) message.AuthResults {
 	utf8 := t.SMTPUTF8
 	a := message.AuthResults{ID: t.Peer.Hostname.ASCII, Methods: []message.AuthMethod{i.reverseMethod(t)}}
 	for _, e := range i.dkim {
@@ -41,10 +49,7 @@ func (r *Receiver) results(t *Transaction, i *investigation) []byte {
 	if !i.from.IsZero() {
 		a.Methods = append(a.Methods, i.dmarcMethod(utf8))
 	}
-	var w message.HeaderWriter
-	w.AuthResults(a)
-	w.ReceivedSPF(i.receivedSPF(t, utf8))
-	return w.Bytes()
+	return a
 }
 
 // dnssec says in a comment that DNS was protected, besides the other texts.
