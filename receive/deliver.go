@@ -309,7 +309,7 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 			if err != nil {
 				return store.Delivery{}, err
 			}
-			dl.To = append(dl.To, to.recipient(a, trace.prefix(to.deliveredTo, to.verdict)))
+			dl.To = append(dl.To, to.recipient(a, trace.prefix(&to.judgement)))
 		}
 	}
 	return dl, nil

@@ -195,7 +195,7 @@ func (h *handing) makeCopies() {
 			key := takenKey{p.account, p.deliveredTo}
 			if taken[key] == nil {
 				j := h.judge.handOver(rcpt, p, v)
-				taken[key] = &handCopy{judgement: j, prefix: h.prefix(p.deliveredTo, j.verdict)}
+				taken[key] = &handCopy{judgement: j, prefix: h.prefix(&j)}
 				h.copies = append(h.copies, taken[key])
 			}
 			taken[key].rcpts = append(taken[key].rcpts, i)
@@ -212,10 +212,10 @@ func (h *handing) key(c *handCopy, rcpt int) string {
 }
 
 // prefix returns the header fields in front of a copy.
-func (h *handing) prefix(deliveredTo string, v screen.Verdict) []byte {
+func (h *handing) prefix(j *judgement) []byte {
 	var w message.HeaderWriter
 	w.ReturnPath(h.MailFrom.XString(h.SMTPUTF8))
-	return traceText{returnPath: w.Bytes(), received: h.Prefix, end: h.fence()}.prefix(deliveredTo, v)
+	return traceText{returnPath: w.Bytes(), received: h.Prefix, end: h.fence()}.prefix(j)
 }
 
 // newJudge returns what decides where the message goes. Whether it is taken is not

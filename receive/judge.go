@@ -48,6 +48,7 @@ type judgement struct {
 	forwarded   bool
 	forwardDKIM string            // Signature of the forwarder, which doesn't count.
 	rule        *screen.RuleMatch // The ruleset that matches.
+	problems    []byte            // Header fields about them.
 }
 
 // decide decides about a place.
@@ -100,6 +101,9 @@ func (j *judge) message(ctx context.Context, a *store.Account, rcpt *Recipient, 
 	m.Mailbox = out.mailbox
 	j.subjectPass(m, account, out)
 	var err error
+	if m.Report, err = j.report(out); err != nil {
+		return nil, err
+	}
 	if m.Histories, err = a.Histories(ctx, out.mailbox, m.Sender.Keys()); err != nil {
 		return nil, fmt.Errorf("reading reputations of account %q: %w", out.account, err)
 	}
@@ -183,14 +187,11 @@ func (j *judge) junk(ctx context.Context, a *store.Account, account config.Accou
 	if filter == nil {
 		return &screen.Content{Off: true}, nil
 	}
-	if j.part == nil {
-		part, err := message.ParsePart(j.letter.analysis.Tree)
-		if err != nil {
-			return nil, fmt.Errorf("reading structure of message: %w", err)
-		}
-		j.part = &part
+	part, err := j.structure()
+	if err != nil {
+		return nil, err
 	}
-	score, err := a.JunkScore(ctx, junk.Source{Content: j.content, Part: j.part, MailFrom: j.inv.facts.MailFrom})
+	score, err := a.JunkScore(ctx, junk.Source{Content: j.content, Part: part, MailFrom: j.inv.facts.MailFrom})
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/message"
-	"github.com/mjl-/mox/screen"
 )
 
 // traceText makes the header fields that are added in front of a message.
@@ -53,15 +52,16 @@ func (r *Receiver) newTrace(t *Transaction, utf8 bool, now time.Time, end []byte
 }
 
 // prefix returns the fields for one recipient.
-func (x traceText) prefix(deliveredTo string, v screen.Verdict) []byte {
+func (x traceText) prefix(j *judgement) []byte {
+	v := j.verdict
 	var w message.HeaderWriter
-	w.DeliveredTo(deliveredTo)
+	w.DeliveredTo(j.deliveredTo)
 	if len(v.Steps) > 0 {
 		w.Field("X-Mox-Reason")
 		w.Add(string(v.Reason) + ";")
 		w.Add(strings.Fields(v.Explanation)...)
 	}
-	return slices.Concat(x.returnPath, w.Bytes(), x.results, x.received, x.end)
+	return slices.Concat(x.returnPath, w.Bytes(), j.problems, x.results, x.received, x.end)
 }
 
 func literal(ip netip.Addr) string { return dns.IPDomain{IP: ip.Unmap().WithZone("")}.String() }

@@ -45,6 +45,7 @@ func analyze(m *Message, t Thresholds) Verdict {
 		a.noBadSignals()
 	}
 	a.v.Method = a.method
+	a.v.Seen = a.v.Seen || m.Report != NoReport
 	if !a.v.Action.Accepts() && a.v.Needs == NeedsNothing && m.RejectsTo != "" {
 		a.toMailbox()
 	}
@@ -193,7 +194,6 @@ func (a *analysis) report() bool {
 	if a.m.Report == NoReport {
 		return false
 	}
-	a.v.Seen = true
 	a.step("report", "an authentic report ("+string(a.m.Report)+")", "accepted")
 	return a.accept(Reporting, "an authentic report")
 }
