@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,7 @@ const (
 	ctlStopTime       = 2 * time.Second  // For running calls to return, and for the last answers, when the server stops.
 	ctlHeaderMax      = 16 * 1024        // Bytes.
 	ctlRequestMax     = 1 << 20          // Bytes of a request's JSON.
+	explainRequestMax = 140 << 20        // The same, with a message of admin.ExplainMax in base64.
 )
 
 // ctlOptions is what a control server needs. All fields are required.
@@ -309,6 +311,7 @@ func (s *ctlServer) answer(w *ctlResponse, r *http.Request) error {
 		}
 		defer s.running.Done()
 	}
+	w.requestMax = cmp.Or(call.requestMax, ctlRequestMax)
 	return call.run(s, w, r)
 }
 

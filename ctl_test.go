@@ -29,6 +29,8 @@ import (
 	"github.com/mjl-/mox/internal/transcript"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
 )
 
@@ -119,6 +121,12 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	receiver, err := receive.New(receive.Options{
+		Store: e.accounts, Config: c.Current, Log: log, Registerer: prometheus.NewRegistry(), TempDir: filepath.Join(data, "tmp"), Rand: rand.Reader,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	adm, err := admin.New(admin.Options{
 		Log: log, Config: c.Current, Update: c.Update, Accounts: e.accounts, Levels: levels, Rand: rand.Reader, Logins: e.logins, Keeper: keeper,
 		EndSessions: end, Queue: e.queue, Backup: backups, Stop: e.tell, Version: "v1.2.3",
@@ -126,6 +134,9 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 			return []admin.Listener{{Name: "local", Service: "imap", Address: "127.0.0.1:143"}}
 		},
 		Reload: e.reload,
+		Explain: func(ctx context.Context, q admin.Question) ([]screen.Explanation, error) {
+			return receiver.Explain(ctx, receive.Question{Rcpt: q.Rcpt, Content: q.Content, Size: q.Size, IP: q.IP, Hello: q.Hello, MailFrom: q.MailFrom, TLS: q.TLS, At: q.At})
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

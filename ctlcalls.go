@@ -57,6 +57,7 @@ var ctlCalls = []ctlCall{
 	{name: "queueDrop", doc: "Remove messages and tell nobody.", run: plain((*admin.Admin).QueueDrop)},
 	{name: "verify", doc: "Look for anything that is wrong with the data, while mail flows. Notes have the problems.", run: stream(verifyCall)},
 	{name: "retrain", doc: "Train junk filters anew from marked messages, while mail flows.", run: stream(retrainCall)},
+	{name: "explain", doc: "What would happen to a message, and why.", run: plain((*admin.Admin).Explain), requestMax: explainRequestMax},
 	{name: "queueDump", doc: "A message as it will be sent.", run: raw((*admin.Admin).QueueDump)},
 }
 
@@ -66,6 +67,8 @@ type ctlCall struct {
 	doc       string // A line about it.
 	run       ctlHandler
 	untilGone bool // Lasts until the server has stopped, and uses nothing of it.
+
+	requestMax int64 // Bytes of a request, 0 for ctlRequestMax.
 }
 
 // ctlHandler answers a request. It returns an error only if the answer is missing
@@ -195,9 +198,9 @@ func ctlRequest[Req any](w *ctlResponse, r *http.Request) (Req, error) {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return none, ctlError(ctlBadRequest, "parameters must be application/json")
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, ctlRequestMax))
+	text, err := io.ReadAll(http.MaxBytesReader(w.ResponseWriter, r.Body, w.requestMax))
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return none, ctlError(ctlTooLarge, "parameters are more than %d bytes", ctlRequestMax)
+		return none, ctlError(ctlTooLarge, "parameters are more than %d bytes", w.requestMax)
 	} else if err != nil {
 		return none, ctlError(ctlBadRequest, "reading parameters: %v", err)
 	}
@@ -216,6 +219,8 @@ type ctlResponse struct {
 	http.ResponseWriter
 	ctl    *http.ResponseController
 	status int // 0 if nothing was sent.
+
+	requestMax int64 // Bytes.
 }
 
 // WriteHeader begins the answer.

@@ -262,7 +262,7 @@ func localDynamic() config.Dynamic {
 		Domains: map[string]config.Domain{"localhost": {LocalpartCatchallSeparator: "+"}},
 		Accounts: map[string]config.Account{
 			localAccount: {
-				Domain: "localhost", Destinations: map[string]config.Destination{localAddress: {}}, JunkFilter: config.DefaultJunkFilter(),
+				Domain: "localhost", Destinations: map[string]config.Destination{localAddress: {}},
 			},
 		},
 	}

@@ -47,6 +47,7 @@ var commands = []command{
 	{"queue dump", "id", queueDumpHelp, runQueueDump},
 	{"verifydata", "[-fix] [-sizesonly] [-temp directory] [-json] [directory]", verifyDataHelp, runVerifyData},
 	{"retrain", "[-json] [account]", retrainHelp, runRetrain},
+	{"explain", "[-ip address] [-hello name] [-mailfrom address] [-tls true|false] [-at time] [-json] file recipient", explainHelp, runExplain},
 	{"config test", "", configTestHelp, runConfigTest},
 	{"config describe-static", "", describeStaticHelp, runDescribeStatic},
 	{"config describe-domains", "", describeDomainsHelp, runDescribeDomains},

@@ -19,6 +19,7 @@ import (
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
 )
 
@@ -50,6 +51,10 @@ type Options struct {
 	// of a live.Config. Nil: requests about it are refused, and it isn't told.
 	Reload       func(ctx context.Context) error
 	ConfigStatus func() live.Status
+
+	// Explain tells what would happen to a message: that of a receive.Receiver. Nil:
+	// requests for it are refused.
+	Explain func(ctx context.Context, q Question) ([]screen.Explanation, error)
 
 	// Stop makes the server stop in order. It returns at once and may be called
 	// several times.

@@ -239,6 +239,7 @@ func (x *explaining) explanation(j judgement) screen.Explanation {
 	if !x.letter.from.IsZero() {
 		e.From = x.letter.from.String()
 	}
+	e.Authentication = []screen.Authentication{}
 	if x.judge.inv != nil && x.judge.inv.checked {
 		e.Authentication = authentication(x.judge.inv.results(x.t).Methods)
 	}

@@ -1,9 +1,13 @@
 package system
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/mjl-/mox/admin"
+	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/screen"
 )
 
 // Admin returns what an administrator can do to the System. Stop is called when
@@ -13,8 +17,21 @@ func (s *System) Admin(stop func()) (*admin.Admin, error) {
 		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
 		Update: s.opts.Config.Update, Logins: s.logins, Keeper: s.keeper, EndSessions: s.endSessions, Listeners: s.listeners,
 		Reload: s.opts.Config.Reload, ConfigStatus: s.opts.Config.Status,
-		ConfigDir: s.opts.Config.Dir(), FastDKIMKeys: s.opts.FastDKIMKeys, Stop: stop, Version: s.opts.Version,
+		ConfigDir: s.opts.Config.Dir(), FastDKIMKeys: s.opts.FastDKIMKeys, Explain: s.explain, Stop: stop, Version: s.opts.Version,
 	})
+}
+
+// explain asks the receiver about a message, as if it came to the first endpoint for
+// mail of other servers.
+func (s *System) explain(ctx context.Context, q admin.Question) ([]screen.Explanation, error) {
+	r := receive.Question{Rcpt: q.Rcpt, Content: q.Content, Size: q.Size, IP: q.IP, Hello: q.Hello, MailFrom: q.MailFrom, TLS: q.TLS, At: q.At}
+	for _, e := range s.current().Endpoints {
+		if e.Service == config.ServiceSMTP {
+			r.Blocklists, r.FirstTimeDelay = e.Blocklists, e.FirstTimeDelay
+			break
+		}
+	}
+	return s.receiver.Explain(ctx, r)
 }
 
 // DataDir returns the data directory.
