@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"os"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -62,7 +59,7 @@ func runExplain(ctx context.Context, inv *invocation) error {
 	}
 	req.Rcpt = flags.Arg(1)
 	var err error
-	if req.Content, err = inv.readMessage(flags.Arg(0)); err != nil {
+	if req.Content, _, err = inv.readMessage(flags.Arg(0)); err != nil {
 		return err
 	}
 	c, err := inv.ctl()
@@ -81,27 +78,6 @@ func runExplain(ctx context.Context, inv *invocation) error {
 			inv.printExplanation(e)
 		}
 	})
-}
-
-// readMessage reads a message from a file, or from standard input.
-func (inv *invocation) readMessage(name string) ([]byte, error) {
-	r := inv.stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		r = f
-	}
-	b, err := io.ReadAll(io.LimitReader(r, admin.ExplainMax+1))
-	if err == nil && len(b) > admin.ExplainMax {
-		err = fmt.Errorf("message is larger than %d bytes", admin.ExplainMax)
-	}
-	if !bytes.Contains(b, []byte("\r\n")) { // As mail programs save it.
-		b = bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))
-	}
-	return b, err
 }
 
 // printExplanation prints an explanation for people.
