@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -40,6 +41,9 @@ func (inv *invocation) printStatus(s admin.Status) {
 	inv.printf("journal    %d deliveries to be applied, %s%s\n", s.Journal.Records, size(s.Journal.Bytes), since(s.Journal.Oldest))
 	inv.printf("disk       %s free for mail\n", size(s.DiskFree))
 	inv.printBackupStatus(s.Backup)
+	if n := len(s.Blocklists); n > 0 {
+		inv.printf("blocklists %d lookups of our addresses are monitored\n", n)
+	}
 	for _, w := range statusWarnings(s) {
 		inv.printf("warning    %s\n", w)
 	}
@@ -68,6 +72,14 @@ func statusWarnings(s admin.Status) (warnings []string) {
 	}
 	if c := s.Config; c != nil && c.Problem != "" {
 		add("the configuration on disk is not in use, since %s: %s", tableTime(c.Since), strings.ReplaceAll(c.Problem, "\n", "\n\t"))
+	}
+	for _, b := range s.Blocklists {
+		switch {
+		case b.Listed:
+			add("%s is in the blocklist %s, looked up at %s: %s", b.IP, b.Zone, tableTime(b.Checked), cmp.Or(b.Explanation, "it doesn't say why"))
+		case b.Error != "":
+			add("the blocklist %s gives no answer about %s: %s", b.Zone, b.IP, b.Error)
+		}
 	}
 	for _, name := range s.StrayAccounts {
 		add("account %s is not in domains.conf, but its data is there: put it back, or remove it with: mox config account rm %[1]s", name)

@@ -60,6 +60,10 @@ type Options struct {
 	// several times.
 	Stop func()
 
+	// Blocklists returns what lists say about our addresses, for the status of the
+	// server. Nil: none is asked.
+	Blocklists func() []Blocklist
+
 	// Listeners returns where the server listens, for its status. Nil: nowhere.
 	Listeners func() []Listener
 

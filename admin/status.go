@@ -44,6 +44,9 @@ type Status struct {
 	Backup *backup.Last `json:"backup,omitempty"`
 
 	Config *ConfigStatus `json:"config,omitempty"` // Nil if unknown.
+
+	// Blocklists is what lists that are monitored say about our addresses.
+	Blocklists []Blocklist `json:"blocklists,omitempty"`
 }
 
 // Listener is an address at which a server listens.
@@ -83,6 +86,9 @@ func (a *Admin) Status(ctx context.Context, _ Nothing) (Status, error) {
 	}
 	if a.opts.Listeners != nil {
 		s.Listeners = append(s.Listeners, a.opts.Listeners()...)
+	}
+	if a.opts.Blocklists != nil {
+		s.Blocklists = a.opts.Blocklists()
 	}
 	for _, name := range c.Accounts() {
 		if c.LoginDisabled(name) != "" {

@@ -10,7 +10,7 @@ type Dynamic struct {
 	WebDomainRedirects map[string]string  `mox:"later" sconf:"optional" sconf-doc:"Names of web sites, each with the name that its visitors are sent to."`
 	WebHandlers        []WebHandler       `mox:"later" sconf:"optional" sconf-doc:"What the web server answers. The first that matches a request does."`
 	Routes             []Route            `mox:"later" sconf:"optional" sconf-doc:"How mail is sent on, of accounts and domains without a route for it. The first that matches is taken; if none does, mail is sent directly."`
-	MonitorDNSBLs      []string           `mox:"later" sconf:"optional" sconf-doc:"Lists in DNS of addresses that send spam, in which our own addresses are looked up now and then, besides those in SMTP of the listener public."`
+	MonitorDNSBLs      []string           `sconf:"optional" sconf-doc:"Lists in DNS of addresses that send spam, in which our own addresses are looked up now and then, besides those in SMTP of the listener public."`
 }
 
 // Domain is a domain for which mail is accepted.

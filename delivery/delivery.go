@@ -87,11 +87,15 @@ type Sender struct {
 	metrics *metrics
 	started time.Time
 
-	handed atomic.Int64 // Keys that wait for confirmation, about.
+	handed    atomic.Int64 // Keys that wait for confirmation, about.
+	connected atomic.Int64 // Connections that were made.
 
 	mu   sync.Mutex
 	seed *rand.Rand
 }
+
+// Connections returns how many connections to other servers were made. It only grows.
+func (s *Sender) Connections() int64 { return s.connected.Load() }
 
 // New returns a Sender. It starts nothing.
 func New(opts Options) (*Sender, error) {

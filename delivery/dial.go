@@ -95,6 +95,7 @@ func (a *attempt) dial(ctx context.Context, t target, ips []netip.Addr) (net.Con
 		a.log.DebugContext(ctx, "connecting", "host", t.String(), "ip", ip.String(), "local", a.sources[family(ip)].String(),
 			"result", result, "took", time.Since(start), "err", err)
 		if err == nil {
+			a.sender.connected.Add(1)
 			return conn, ip, nil
 		}
 		errs = append(errs, fmt.Errorf("connecting to %s: %w", address, err))

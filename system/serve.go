@@ -43,6 +43,7 @@ func (s *System) Serve(ctx context.Context) error {
 	background.Go("recording what was sent", s.submit.Serve)
 	background.Go("keeping accounts", s.keeper.Serve)
 	background.Every("looking at certificates", loop.Schedule{Interval: certificatesEvery}, (&certificateWatch{system: s}).look)
+	background.Every("looking up our addresses in blocklists", loop.Schedule{Interval: blocklistsEvery}, s.blocklists.look)
 	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)
 	servers.Go("delivering", func(ctx context.Context) {
 		if err := s.delivery.Serve(ctx, s.opts.Grace); err != nil && ctx.Err() == nil {
@@ -85,7 +86,8 @@ func (s *System) serve(ctx context.Context, b Bound) error {
 		c := s.tlsConfig(b.Endpoint) //nolint:contextcheck // A handshake has its own.
 		return s.smtp.Serve(ctx, b.ln, smtpserver.Listener{
 			Name: b.Listener, Hostname: b.Hostname, TLS: c, MessageSizeMax: b.MaxMessageSize, RequireTLS: b.StartTLSRequired,
-			Blocklists: b.Blocklists, FirstTimeDelay: b.FirstTimeDelay,
+			NoRequireTLS: s.current().Static.Listeners[b.Listener].SMTP.NoRequireTLS,
+			Blocklists:   b.Blocklists, FirstTimeDelay: b.FirstTimeDelay,
 		})
 	case config.ServiceSubmission, config.ServiceSubmissions:
 		c := s.loginTLS(b.Endpoint) //nolint:contextcheck // A handshake has its own.

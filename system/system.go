@@ -43,6 +43,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/ratelimit"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/smtpserver"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/submit"
@@ -158,10 +159,12 @@ type System struct {
 	receiver *receive.Receiver
 	submit   *submit.Submitter
 	delivery *delivery.Sender
-	smtp     *smtpserver.Server
-	imap     *imapserver.Server
-	metrics  *metrics.Server
-	refused  *prometheus.CounterVec // TLS handshakes, by listener.
+
+	blocklists *blocklists
+	smtp       *smtpserver.Server
+	imap       *imapserver.Server
+	metrics    *metrics.Server
+	refused    *prometheus.CounterVec // TLS handshakes, by listener.
 
 	serving atomic.Bool
 }
@@ -381,7 +384,20 @@ func (s *System) makeMail(context.Context) error {
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries),
 	})
+	if err != nil {
+		return err
+	}
+	s.blocklists, err = newBlocklists(s)
 	return err
+}
+
+// honoured are the extensions of SMTP that ask something of those who send a message
+// on, and that delivery does what they ask for. The others must not be announced: a
+// sender who asks for one and gets no refusal relies on it.
+var honoured = smtp.Extensions{
+	RequireTLS:    false, // Delivery doesn't verify who it talks to.
+	FutureRelease: false, // Notifications don't have the field of RFC 4865, section 5.1.2.
+	DSN:           false, // Delivery neither passes on what was asked for, nor tells of success.
 }
 
 // makeServers makes all that serves clients. None of them starts anything.
@@ -403,7 +419,7 @@ func (s *System) makeServers(context.Context) error {
 		Log: s.log, Receiver: s.receiver, Submitter: s.submit, Auth: s.auth, CIDs: s.cids, Opaque: s.cidKey.Seal,
 		Registerer: s.registry, Panicked: s.panics.In("smtpserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt), Exempt: exempt,
-		Pedantic: pedantic, Product: product, Grace: s.opts.Grace,
+		Pedantic: pedantic, Product: product, Grace: s.opts.Grace, Extensions: honoured,
 	})
 	if err != nil {
 		return err

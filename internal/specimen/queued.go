@@ -181,7 +181,7 @@ func (s *specimen) queueWaiting(ctx context.Context, q *queue.DB) error {
 		n       queue.New
 	}{
 		{"waiting for its time", queue.New{Account: Main, NotBefore: later}},
-		{"held", queue.New{Account: Main, Hold: true, SMTPUTF8: true, RequireTLS: &tls}},
+		{"held", queue.New{Account: Main, Hold: true, SMTPUTF8: true, RequireTLS: &tls, DSN: smtp.MailDSN{Return: "HDRS", EnvelopeID: "an id"}}},
 		{"notification", queue.New{Account: "", NotBefore: later}},
 	} {
 		if _, err := s.add(ctx, q, m.subject, m.n, "bob@remote.example", "carol@other.example"); err != nil {
