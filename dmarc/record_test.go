@@ -153,7 +153,7 @@ func TestParseRecordErrors(t *testing.T) {
 		{"a wrong policy, and a wrong address", "v=DMARC1; p=x; rua=a@b.example", ErrPolicy},
 	} {
 		r, err := ParseRecord(tc.text)
-		if !errors.Is(err, tc.want) || tc.want == ErrPolicy && r.Policy != None {
+		if !errors.Is(err, tc.want) || errors.Is(tc.want, ErrPolicy) && r.Policy != None {
 			t.Errorf("%s: got %+v, %v, want %v", tc.name, r, err, tc.want)
 		}
 	}
