@@ -45,6 +45,14 @@ func changeRow[T any](row T, fn func(*T)) func(w *world, dir string) {
 	})
 }
 
+// insertRow inserts one row.
+func insertRow[T any](row T) func(w *world, dir string) {
+	return rows(func(b *bstore.Tx) error {
+		row := row
+		return b.Insert(&row)
+	})
+}
+
 // fixCases are things wrong with account b, which has messages 2 (email 1, also in
 // the journal), 4 (email 3) and 6 (email 5, a reply to 3) in Inbox, mailbox 1.
 var fixCases = []struct {
@@ -87,6 +95,22 @@ var fixCases = []struct {
 	{"there and expunged", rows(func(b *bstore.Tx) error {
 		return b.Insert(&Expunged{MailboxID: 1, UID: 2, ModSeq: 3})
 	}), "is there and expunged", "was there and expunged"},
+	{"a reputation of no key", insertRow(Reputation{Key: "x", Junk: 1}), "reputations, row 1: its key is none", `forgot the reputation "x"`},
+	{"a reputation of no mailbox", insertRow(Reputation{Key: "0000000000000063/01/v/x", Junk: 1}), "its mailbox is not there", "forgot the reputation"},
+	{"a reputation of nothing", insertRow(Reputation{Key: "0000000000000001/01/v/x"}), "impossible counts", "forgot the reputation"},
+	{"a reputation that can't be read", insertRow(Reputation{Key: "0000000000000001/01/v/x", Junk: 1, Recent: []byte{0x80}}), "its messages can't be read", "forgot the reputation"},
+	{"a reputation in no order", insertRow(Reputation{Key: "0000000000000001/01/v/x", Junk: 2, Recent: packLearned([]learned{{2, 2, true, 0}, {1, 1, true, 0}})}), "its messages are not in order", "forgot the reputation"},
+	{"a reputation with too much", insertRow(Reputation{Key: "0000000000000001/01/v/x", Junk: 99, Recent: packLearned(make([]learned, 13))}), "more messages than it may", "forgot the reputation"},
+	{"a reject of nothing", insertRow(Reject{EmailID: 99}), "reject of email 99: it is not there", "email 99 is no reject any more"},
+	{"a reject of another", insertRow(Reject{EmailID: 3}), "reject of email 3: it is another message", "email 3 is no reject any more"},
+	{"a reject that is not found", changeRow(Email{ID: 3}, func(e *Email) { e.Reject = true }), "email 3 is a reject that is not found", "email 3 was a reject"},
+	{"a reject of another size", rows(func(b *bstore.Tx) error {
+		e := Email{ID: 3}
+		err := b.Get(&e)
+		e.Reject = true
+		return errors.Join(err, b.Update(&e), b.Insert(&Reject{EmailID: 3, Size: 1}))
+	}), "it is another message", "is found by its Message-ID and size again"},
+	{"the sums of rejects", changeRow(accountRow{ID: 1}, func(r *accountRow) { r.Rejects, r.RejectSize = 2, 3 }), "account says 2 rejects of 3 bytes", "the account said 2 rejects of 3 bytes"},
 	{"no Inbox", changeRow(Mailbox{ID: 1}, func(mb *Mailbox) { mb.Name = "Other" }), "no Inbox", "made Inbox"},
 	{"no file", func(w *world, dir string) { must(w, os.Remove(messageFile(w, dir, "b", 1))) }, "email 3: no such file", `removed UID 2 from "Inbox", of which there is no file`},
 	{"a shorter file", func(w *world, dir string) { must(w, os.Truncate(messageFile(w, dir, "b", 1), 50)) }, "file of email 3 has 50 bytes", "is taken to be that of 50 bytes"},
