@@ -20,7 +20,7 @@ func DescribeStatic() ([]byte, error) {
 		Pedantic:         true,
 		AllowCRAMMD5:     true,
 		Resolver: Resolver{
-			Mode: "auto", Servers: []string{"127.0.0.1", "192.0.2.53:53"}, TrustAD: true,
+			Mode: "auto", Servers: []string{"127.0.0.1", "192.0.2.53:53"}, TrustAD: true, Unsigned: []string{"corp.example"},
 			TrustAnchors: []string{
 				"20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104237C7F8EC8D",
 				"38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16",

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/mjl-/mox/dns"
 )
 
 // Resolver says whom DNS is asked, and what is believed.
@@ -13,6 +15,7 @@ type Resolver struct {
 	Mode         string   `sconf:"optional" sconf-doc:"Who validates answers by DNSSEC: validate, system-ad or auto. With validate it is done here, and nothing is taken from name servers that don't pass DNSSEC records on. With system-ad, name servers are believed that say that an answer is authentic, if they are at a loopback address, or trusted. If absent, auto: validate as long as a name server passes DNSSEC records on, and system-ad if none does, which is logged."`
 	Servers      []string `sconf:"optional" sconf-doc:"Addresses of name servers, with a port if it isn't 53. They must look up names for others. If absent, those of the system, in /etc/resolv.conf."`
 	TrustAD      bool     `sconf:"optional" sconf-doc:"Believe Servers about what is authentic although they aren't at a loopback address, with system-ad, and with auto if none of them passes DNSSEC records on. The way to them must be safe from others. For the system's name servers, the option trust-ad in /etc/resolv.conf says the same."`
+	Unsigned     []string `sconf:"optional" sconf-doc:"Domains in which nothing is validated, with all below them: those of a network of one's own that only its name servers know, for example corp.example. Answers about them would be bogus if the DNS of the internet says that they don't exist, or are signed."`
 	TrustAnchors []string `sconf:"optional" sconf-doc:"DS records of the keys of the root, with which validation begins: key tag, algorithm, digest type and digest, as in \"20326 8 2 E06D…\", with or without \". IN DS\" before. If absent, those of the two keys of the root that are in use, 20326 and 38696. Only for a DNS that isn't that of the internet, or when those keys are replaced before the program is."`
 }
 
@@ -20,9 +23,10 @@ type Resolver struct {
 var ResolverModes = []string{"auto", "validate", "system-ad"}
 
 const (
-	// resolverServersMax and trustAnchorsMax bound those lists. As many are used.
+	// These bound the lists. As many are used.
 	resolverServersMax = 8
 	trustAnchorsMax    = 10
+	unsignedMax        = 100
 )
 
 // anchorAlgorithms are the algorithms of keys that validation knows, and
@@ -57,6 +61,10 @@ func (c *checker) resolver() {
 	if r.Mode == "system-ad" && len(r.TrustAnchors) > 0 {
 		s.in("TrustAnchors").bad("are without effect with mode system-ad")
 	}
+	if len(r.Unsigned) > unsignedMax {
+		s.in("Unsigned").bad("more than %d", unsignedMax)
+	}
+	s.in("Unsigned").domains(r.Unsigned)
 	if len(r.TrustAnchors) > trustAnchorsMax {
 		s.in("TrustAnchors").bad("more than %d", trustAnchorsMax)
 	}
@@ -106,6 +114,16 @@ func parseAnchor(text string) (record, problem string) {
 		return "", "need " + strconv.Itoa(2*size) + " hexadecimal digits as digest"
 	}
 	return ". IN DS " + strings.Join(words, " "), ""
+}
+
+// UnsignedNames returns Unsigned as absolute names.
+func (r Resolver) UnsignedNames() (names []string) {
+	for _, name := range r.Unsigned {
+		if d, err := dns.ParseConfigDomain(name); err == nil {
+			names = append(names, d.Absolute())
+		}
+	}
+	return names
 }
 
 // Anchors returns the trust anchors as records of a zone file. It is empty if there

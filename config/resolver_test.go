@@ -14,7 +14,7 @@ func TestResolver(t *testing.T) {
 		problem  string // Part of it, empty if all is well.
 	}{
 		{"nothing set", Resolver{}, ""},
-		{"all set", Resolver{"auto", []string{"127.0.0.1", "192.0.2.1:5353", "::1", "[2001:db8::1]:53"}, true, []string{". IN DS 20326 8 2 " + digest}}, ""},
+		{"all set", Resolver{"auto", []string{"127.0.0.1", "192.0.2.1:5353", "::1", "[2001:db8::1]:53"}, true, []string{"corp.example"}, []string{". IN DS 20326 8 2 " + digest}}, ""},
 		{"an anchor without its name", Resolver{TrustAnchors: []string{"20326 8 2 " + digest}}, ""},
 		{"an anchor in pieces, with a TTL", Resolver{TrustAnchors: []string{".\t172800 IN DS 20326 8 2 " + digest[:40] + " " + digest[40:]}}, ""},
 		{"an unknown mode", Resolver{Mode: "strict"}, `Resolver.Mode: "strict" is not one of: auto validate system-ad`},
@@ -26,6 +26,9 @@ func TestResolver(t *testing.T) {
 		{"trust in nobody", Resolver{TrustAD: true}, "Resolver.TrustAD: is for Servers"},
 		{"trust that does not count", Resolver{Mode: "validate", Servers: []string{"192.0.2.1"}, TrustAD: true}, "Resolver.TrustAD: is without effect"},
 		{"anchors that do not count", Resolver{Mode: "system-ad", TrustAnchors: []string{"20326 8 2 " + digest}}, "Resolver.TrustAnchors: are without effect"},
+		{"a private domain that is none", Resolver{Unsigned: []string{"-"}}, "Resolver.Unsigned[0]: "},
+		{"a private domain twice", Resolver{Unsigned: []string{"corp.example", "Corp.example"}}, "Resolver.Unsigned[1]: Corp.example is named twice"},
+		{"too many private domains", Resolver{Unsigned: make([]string, 101)}, "Resolver.Unsigned: more than 100"},
 		{"an anchor of another zone", Resolver{TrustAnchors: []string{"org. IN DS 20326 8 2 " + digest}}, "Resolver.TrustAnchors[0]: a trust anchor is a DS record of the root"},
 		{"a key in place of its digest", Resolver{TrustAnchors: []string{". IN DNSKEY 257 3 8 AwEAAa=="}}, `Resolver.TrustAnchors[0]: key tag "." is not`},
 		{"half an anchor", Resolver{TrustAnchors: []string{"20326 8 2"}}, "need key tag, algorithm"},
@@ -44,6 +47,9 @@ func TestResolver(t *testing.T) {
 		}
 		if got != "" && tc.problem == "" || !strings.Contains(got, tc.problem) {
 			t.Errorf("%s: got %q, want %q", tc.name, got, tc.problem)
+		}
+		if names := tc.resolver.UnsignedNames(); tc.problem == "" && len(names) > 0 && names[0] != "corp.example." {
+			t.Errorf("%s: got unsigned %q", tc.name, names)
 		}
 		if tc.problem == "" && strings.Count(tc.resolver.Anchors(), ". IN DS 20326 8 2 "+digest+"\n") != len(tc.resolver.TrustAnchors) {
 			t.Errorf("%s: got anchors %q", tc.name, tc.resolver.Anchors())

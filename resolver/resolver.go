@@ -68,6 +68,11 @@ type Options struct {
 	// the keys of IANA that are in use, 20326 and 38696.
 	Anchors string
 
+	// Unsigned are absolute names of domains in which nothing is validated, though it
+	// should be: those that only our name servers know (RFC 7646). What is for local
+	// use by standards needs no mention.
+	Unsigned []string
+
 	// Servers are the name servers to ask, as addresses with or without port. Empty:
 	// those of Config.
 	Servers []string
@@ -121,9 +126,10 @@ type Resolver struct {
 	config  *config
 	slots   chan struct{} // One is held by each exchange.
 
-	mode    Mode
-	anchors []*mdns.DS
-	peers   *peers
+	mode     Mode
+	anchors  []*mdns.DS
+	unsigned map[string]string // See unsignedZones.
+	peers    *peers
 
 	cache   cache
 	flights flights
@@ -162,6 +168,9 @@ func New(opts Options) (*Resolver, error) {
 	}
 	if r.anchors, err = parseAnchors(opts.Anchors); err != nil {
 		return nil, fmt.Errorf("trust anchors: %w", err)
+	}
+	if r.unsigned, err = unsignedZones(opts.Unsigned); err != nil {
+		return nil, fmt.Errorf("domains that are not validated: %w", err)
 	}
 	if !slices.Contains(Modes, r.mode) {
 		return nil, fmt.Errorf("unknown mode %q", r.mode)

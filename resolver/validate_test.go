@@ -2,6 +2,7 @@ package resolver_test
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -297,5 +298,44 @@ func TestDamage(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestUnsigned has domains that only our name server knows, beside those that
+// standards have for local use.
+func TestUnsigned(t *testing.T) {
+	t.Parallel()
+	// The tree signs all; what is not validated is insecure all the same.
+	tree := newTree(t, treeNow, dnstest.SignedZone{Name: "corp.example", Text: signedText}, dnstest.SignedZone{Name: "localhost", Text: "@ A 127.0.0.1"},
+		dnstest.SignedZone{Name: "in-addr.arpa", Text: "1.0.0.127 PTR localhost.\n1.0.16.172 PTR a.example.\n1.0.32.172 PTR b.example."})
+	for _, name := range []string{"mx.corp.example", "localhost", "1.0.0.127.in-addr.arpa", "1.0.16.172.in-addr.arpa"} {
+		tree.Damage("", name, dnstest.NoSignature)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		opts := treeOptions(tree)
+		opts.Unsigned = []string{"CORP.example."}
+		r, err := resolver.New(opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{"mx.corp.example.": "insecure ok", "localhost.": "insecure ok", "nope.corp.example.": "insecure notfound", "nope.example.": "secure notfound"} {
+			if _, res, err := lookUp(t, r, "A", name); outcome(res, err) != want {
+				t.Errorf("%s: got %s, want %s", name, outcome(res, err), want)
+			}
+		}
+		for ip, want := range map[string]string{"127.0.0.1": "insecure ok", "172.16.0.1": "insecure ok", "172.32.0.1": "secure ok"} {
+			if _, res, err := r.LookupAddr(t.Context(), netip.MustParseAddr(ip)); outcome(res, err) != want {
+				t.Errorf("%s: got %s, want %s", ip, outcome(res, err), want)
+			}
+		}
+		tr, err := r.Trace(t.Context(), "mx.corp.example.", "A")
+		if err != nil || tr.Verdict != resolver.Insecure || tr.Why != "corp.example. is not validated, by configuration" {
+			t.Errorf("got %+v, %v", tr, err)
+		}
+	})
+	for _, names := range [][]string{{"corp.example"}, {"a..b."}, make([]string, 101)} {
+		if _, err := resolver.New(resolver.Options{Unsigned: names}); err == nil {
+			t.Errorf("got no error for %q", names)
+		}
 	}
 }

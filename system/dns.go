@@ -15,7 +15,7 @@ import (
 // ResolverOptions returns what a resolver needs according to the configuration. A
 // command that looks up names does it with these, too.
 func ResolverOptions(c config.Resolver) resolver.Options {
-	return resolver.Options{Mode: resolver.Mode(c.Mode), Servers: c.Servers, TrustAD: c.TrustAD, Anchors: c.Anchors()}
+	return resolver.Options{Mode: resolver.Mode(c.Mode), Servers: c.Servers, TrustAD: c.TrustAD, Unsigned: c.UnsignedNames(), Anchors: c.Anchors()}
 }
 
 // makeResolver makes what asks DNS, unless it was given one.
