@@ -28,6 +28,9 @@ wanted=(
 	'named     bind9       another DNS server and resolver'
 	'knotd     knot        a DNS server that signs zones by itself'
 	'unbound   unbound     a resolver that validates, for comparison'
+	'dkimverify python3-dkim  another signer and verifier of DKIM and ARC'
+	'opendkim  opendkim    DKIM in another mail server, as its milter'
+	'opendkim-testmsg opendkim-tools  another signer and verifier of DKIM'
 	'rspamd    rspamd      another opinion about SPF, DKIM and DMARC'
 	'opendmarc-check opendmarc  another reader of DMARC records'
 	'openssl   openssl     another TLS client'
@@ -90,7 +93,7 @@ echo 'postfix postfix/main_mailer_type select No configuration' | "${sudo[@]}" d
 if [[ -d /run/systemd/system ]]; then
 	for package in "${missing[@]}"; do
 		case $package in
-		postfix | nsd | knot | unbound | rspamd | opendmarc) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		postfix | nsd | knot | unbound | opendkim | rspamd | opendmarc) "${sudo[@]}" systemctl -q disable "$package.service" ;;
 		bind9) "${sudo[@]}" systemctl -q disable named.service ;;
 		dovecot-core) "${sudo[@]}" systemctl -q disable dovecot.service dovecot.socket ;;
 		esac
