@@ -139,6 +139,8 @@ func (inv *invocation) printCheck(c checkReport) {
 		line("server", "%s: %s", s.Address, s.describe())
 	}
 	switch {
+	case !c.has(func(s checkedServer) bool { return s.DNSSEC == "passes" }):
+		line("root", "its keys can't be validated: no name server passes DNSSEC records on")
 	case c.Root == string(resolver.Secure):
 		line("root", "its keys are secure, by the trust anchors")
 	case c.Root == string(resolver.Bogus):
