@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/mjl-/mox/dns"
 )
@@ -61,18 +62,36 @@ type Cost struct {
 	Hashes     int // Names hashed for NSEC3.
 }
 
-// budget is what a lookup has spent. It is for one goroutine at a time.
-type budget struct{ spent Cost }
-
-func (b *budget) query() error { return spend(&b.spent.Queries, queriesMax, "questions to servers") }
-
-func (b *budget) signature() error {
-	return spend(&b.spent.Signatures, signaturesMax, "signatures to verify")
+// budget is what a lookup has spent. Who made the lookup may have left while others
+// wait for what it asked, so it is safe for concurrent use.
+type budget struct {
+	mu    sync.Mutex
+	spent Cost
 }
 
-func (b *budget) hash() error { return spend(&b.spent.Hashes, hashesMax, "names to hash for NSEC3") }
+// cost returns what was spent.
+func (b *budget) cost() Cost {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.spent
+}
 
-func spend(n *int, limit int, what string) error {
+func (b *budget) query() error {
+	return b.spend(&b.spent.Queries, queriesMax, "questions to servers")
+}
+
+func (b *budget) signature() error {
+	return b.spend(&b.spent.Signatures, signaturesMax, "signatures to verify")
+}
+
+func (b *budget) hash() error {
+	return b.spend(&b.spent.Hashes, hashesMax, "names to hash for NSEC3")
+}
+
+// spend counts one in n, which is part of spent.
+func (b *budget) spend(n *int, limit int, what string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if *n >= limit {
 		return tooMany(limit, what)
 	}

@@ -1,6 +1,7 @@
 package resolver_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -245,6 +246,38 @@ func TestKeysOnce(t *testing.T) {
 		}
 		if n := tree.Queries("DS", "nsec.example"); n != 1 {
 			t.Errorf("asked %d times for DS records", n)
+		}
+	})
+}
+
+// TestLeaving has who looked up first leave, while another waits for the same: what
+// is done then still counts for the first.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	tree := newTree(t, treeNow, damagedZones...)
+	tree.SetFaults(dnstest.Faults{Delay: time.Second})
+	synctest.Test(t, func(t *testing.T) {
+		r, err := resolver.New(treeOptions(tree))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			if _, _, err := r.LookupMX(ctx, "nsec.example."); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
+		time.Sleep(100 * time.Millisecond)
+		wg.Go(func() {
+			if _, res, err := r.LookupMX(t.Context(), "nsec.example."); outcome(res, err) != "secure ok" {
+				t.Errorf("got %s", outcome(res, err))
+			}
+		})
+		wg.Wait()
+		if n := tree.Queries("MX", "nsec.example"); n != 1 {
+			t.Errorf("asked %d times", n)
 		}
 	})
 }

@@ -31,6 +31,7 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked,
 		err = c.follow(ctx)
 	}
 	res := looked{Result: c.result, records: c.last.records}
+	cost := c.budget.cost()
 	if err != nil && !dns.IsNone(err) {
 		res = looked{}
 	}
@@ -41,9 +42,9 @@ func (r *Resolver) lookup(ctx context.Context, name string, typ uint16) (looked,
 		Cached:    c.cached && (err == nil || dns.IsNone(err)),
 		Authentic: res.Authentic,
 		Took:      time.Since(start),
-		Cost:      c.budget.spent,
+		Cost:      cost,
 	})
-	res.cost = c.budget.spent
+	res.cost = cost
 	if err != nil {
 		return res, c.wrap(name, err)
 	}

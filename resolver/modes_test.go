@@ -68,6 +68,10 @@ func TestAuto(t *testing.T) {
 		tree.SetFaults(dnstest.Faults{})
 		check("it has become better, unnoticed", "c.wild.nsec.example.", "insecure ok", "stripped")
 		time.Sleep(5 * time.Minute)
+		if tr, err := r.Trace(t.Context(), "c.wild.nsec.example.", "TXT"); err != nil || tr.Verdict != resolver.Secure {
+			t.Errorf("got %+v, %v", tr, err)
+		}
+		check("what was kept from before a trace found it out is forgotten", "c.wild.nsec.example.", "secure ok", "stripped validating")
 		check("it passes all on", "d.wild.nsec.example.", "secure ok", "stripped validating")
 		tree.Damage("", "e.wild.nsec.example", dnstest.NoSignature)
 		check("one answer is stripped", "e.wild.nsec.example.", "bogus RRSIGs Missing", "stripped validating")

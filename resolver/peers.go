@@ -169,7 +169,7 @@ func (r *Resolver) choose(ctx context.Context, servers []server) (use []server, 
 		return servers, true, nil
 	}
 	if r.peers.settle(validates, time.Now()) {
-		r.cache.clear()
+		r.forget()
 		result := "stripped"
 		if validates {
 			result = "validating"

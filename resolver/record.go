@@ -47,7 +47,7 @@ func (r *Resolver) Trace(ctx context.Context, name, typ string) (Trace, error) {
 func (r *Resolver) alone() *Resolver {
 	return &Resolver{
 		dial: r.dial, observe: r.observe, config: r.config, slots: r.slots, mode: r.mode, anchors: r.anchors, unsigned: r.unsigned, peers: r.peers,
-		cache: cache{max: r.cache.max}, trace: &recorder{},
+		cache: cache{max: r.cache.max}, forget: r.forget, trace: &recorder{},
 	}
 }
 

@@ -133,6 +133,7 @@ type Resolver struct {
 
 	cache   cache
 	flights flights
+	forget  func()    // Clears the cache, that of the Resolver a Trace is made for.
 	trace   *recorder // Nil but in a Resolver for one Trace.
 }
 
@@ -154,6 +155,7 @@ func New(opts Options) (*Resolver, error) {
 	if r.observe == nil {
 		r.observe = func(Event) {}
 	}
+	r.forget = r.cache.clear
 	r.cache.max = opts.CacheSize
 	if r.cache.max == 0 {
 		r.cache.max = cacheSizeDefault
