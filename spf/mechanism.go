@@ -59,7 +59,7 @@ func (c *check) matchInclude(ctx context.Context, target string) (bool, error) {
 		return true, nil
 	case None:
 		// Not %w: a name that can't be asked for is an error of the record here.
-		return false, fmt.Errorf("%w: include of %q: %v", errTarget, target, o.problem)
+		return false, fmt.Errorf("%w: include of %q: %s", errTarget, target, o.problem.Error())
 	case TempError, PermError:
 		return false, fmt.Errorf("including %q: %w", target, o.problem)
 	}
