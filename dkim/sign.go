@@ -135,9 +135,10 @@ func (sel *Selector) algorithm() (typ string, opts crypto.SignerOpts, err error)
 		if bits := key.N.BitLen(); bits < KeyBitsMin {
 			return "", nil, fmt.Errorf("%w: %d bits", ErrKeySize, bits)
 		}
-		if sel.Hash == "sha1" {
+		switch sel.Hash {
+		case "sha1":
 			return "rsa", crypto.SHA1, nil
-		} else if sel.Hash == "sha256" {
+		case "sha256":
 			return "rsa", crypto.SHA256, nil
 		}
 	case ed25519.PrivateKey:
