@@ -29,6 +29,9 @@ const (
 	// wordsMax bounds the different words of a message. A book has about 10,000.
 	wordsMax = 20_000
 
+	// wordsGuess is about how many words most messages have.
+	wordsGuess = 512
+
 	// wordMin and wordMax bound the characters of a word, headerWordMin those of one
 	// in a header field. There are longer words than wordMax, but few in mail.
 	wordMin       = 3

@@ -136,46 +136,47 @@ func step(n *uint32, more bool) {
 
 // changeWord counts a word once more or less.
 func (f *Filter) changeWord(w *Word, junk, more bool) error {
-	page, err := f.wordPage(pageOf(w.key(), f.state.Bits))
+	page, err := f.wordPage(pageOf(w.key, f.state.Bits))
 	if err != nil {
 		return err
 	}
-	at, found := slices.BinarySearchFunc(page.entries, w.key(), func(e entry, key uint64) int { return cmp.Compare(e.key, key) })
+	at, found := slices.BinarySearchFunc(page.entries, w.key, func(e entry, key uint64) int { return cmp.Compare(e.key, key) })
 	if found {
 		step(page.entries[at].count.of(junk), more)
 		page.changed = true
 		return nil
 	}
-	inJunk, err := f.bloomPart(firstBloomJunk + w.bloomPage())
+	h := w.bloom()
+	inJunk, err := f.bloomPart(firstBloomJunk + h.page())
 	if err != nil {
 		return err
 	}
-	inNot, err := f.bloomPart(firstBloomNot + w.bloomPage())
+	inNot, err := f.bloomPart(firstBloomNot + h.page())
 	if err != nil {
 		return err
 	}
 	var count Count
-	if w.inBloom(inJunk.page) {
+	if h.in(inJunk.page) {
 		count.Junk = 1
 	}
-	if w.inBloom(inNot.page) {
+	if h.in(inNot.page) {
 		count.NotJunk = 1
 	}
 	if count == (Count{}) {
 		if more {
-			f.seenOnce(w, junk, inJunk, inNot)
+			f.seenOnce(&h, junk, inJunk, inNot)
 		}
 		return nil
 	}
 	step(count.of(junk), more)
-	page.entries = slices.Insert(page.entries, at, entry{w.key(), count})
+	page.entries = slices.Insert(page.entries, at, entry{w.key, count})
 	page.changed = true
 	f.state.Words++
 	return nil
 }
 
 // seenOnce puts a word into a Bloom filter.
-func (f *Filter) seenOnce(w *Word, junk bool, inJunk, inNot *bloomPart) {
+func (f *Filter) seenOnce(h *bloomHash, junk bool, inJunk, inNot *bloomPart) {
 	part, n := inNot, &f.state.OnceNot
 	if junk {
 		part, n = inJunk, &f.state.OnceJunk
@@ -183,7 +184,7 @@ func (f *Filter) seenOnce(w *Word, junk bool, inJunk, inNot *bloomPart) {
 	if part.page == nil {
 		part.page = make([]byte, bloomPageSize)
 	}
-	w.addBloom(part.page)
+	h.add(part.page)
 	part.changed = true
 	*n++
 }
@@ -333,7 +334,7 @@ func Counts(pages Pages, s State, words Words) ([]Count, error) {
 	var page []byte
 	number := int64(-1)
 	for i := range words.List {
-		key := words.List[i].key()
+		key := words.List[i].key
 		if n := pageOf(key, s.Bits); n != number {
 			var err error
 			if page, err = pages.Page(n); err != nil {

@@ -120,8 +120,9 @@ func TestFilterBounds(t *testing.T) {
 		t.Errorf("full Bloom filter: %+v, %v", f.State(), err)
 	}
 	checkFilter(t, f)
+	h := wordsOf("one").List[0].bloom()
 	for number, page := range f.pages.(Memory) {
-		if len(page) > 64<<10 || number >= firstBloomJunk && number != firstBloomJunk+wordsOf("one").List[0].bloomPage() {
+		if len(page) > 64<<10 || number >= firstBloomJunk && number != firstBloomJunk+h.page() {
 			t.Errorf("page %d has %d bytes", number, len(page))
 		}
 	}
@@ -136,15 +137,16 @@ func TestBloom(t *testing.T) {
 	}
 	for i := range bloomFull {
 		w := NewWord(fmt.Sprint("a", i))
-		w.addBloom(pages[w.bloomPage()])
-		if !w.inBloom(pages[w.bloomPage()]) {
+		h := w.bloom()
+		h.add(pages[h.page()])
+		if !h.in(pages[h.page()]) {
 			t.Fatalf("word %d is not there", i)
 		}
 	}
 	wrong := 0
 	for i := range 100_000 {
 		w := NewWord(fmt.Sprint("b", i))
-		if w.inBloom(pages[w.bloomPage()]) {
+		if h := w.bloom(); h.in(pages[h.page()]) {
 			wrong++
 		}
 	}

@@ -1,6 +1,7 @@
 package junk
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,36 +86,39 @@ const (
 	bloomPosition = 15 // Bits that number a bit of a page.
 )
 
-// bloomPage returns the number of the page of a word. Its bits come from other
-// parts of the hash.
-func (w *Word) bloomPage() int64 { return int64(w.hash[8]) }
+// bloomHash is where a word is in a Bloom filter: the first byte is the number of
+// its page, the bits after it those in the page. Nobody can choose them.
+type bloomHash [sha256.Size]byte
 
-// bloomBit returns the place in its page of one of the bits of a word.
-func (w *Word) bloomBit(i int) (at int, mask byte) {
-	first := 9*8 + i*bloomPosition
-	n := uint(w.hash[first/8])<<16 | uint(w.hash[first/8+1])<<8 | uint(w.hash[first/8+2])
+func (w *Word) bloom() bloomHash { return sha256.Sum256([]byte(w.Text)) }
+
+func (h *bloomHash) page() int64 { return int64(h[0]) }
+
+// bit returns the place in its page of one of the bits of a word.
+func (h *bloomHash) bit(i int) (at int, mask byte) {
+	first := 8 + i*bloomPosition
+	n := uint(h[first/8])<<16 | uint(h[first/8+1])<<8 | uint(h[first/8+2])
 	n = n >> (24 - bloomPosition - first%8) & (1<<bloomPosition - 1)
 	return int(n / 8), 1 << (n % 8)
 }
 
-// inBloom tells whether a word is, or seems to be, in its page. An absent page has
-// none.
-func (w *Word) inBloom(page []byte) bool {
+// in tells whether a word is, or seems to be, in its page. An absent page has none.
+func (h *bloomHash) in(page []byte) bool {
 	if len(page) != bloomPageSize {
 		return false
 	}
 	for i := range bloomBits {
-		if at, mask := w.bloomBit(i); page[at]&mask == 0 {
+		if at, mask := h.bit(i); page[at]&mask == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// addBloom adds a word to its page.
-func (w *Word) addBloom(page []byte) {
+// add adds a word to its page.
+func (h *bloomHash) add(page []byte) {
 	for i := range bloomBits {
-		at, mask := w.bloomBit(i)
+		at, mask := h.bit(i)
 		page[at] |= mask
 	}
 }

@@ -43,35 +43,60 @@ func Decide(words Words, counts []Count, trained Count, p Params) Score {
 // top returns the words that say most, for junk and against, first those that say
 // most of all.
 func top(words Words, counts []Count, trained Count, p Params) []Evidence {
-	var junk, not []Evidence
+	junk, not := best{most: p.TopWords}, best{most: p.TopWords}
 	for i, w := range words.List {
 		if counts[i] == (Count{}) {
 			continue
 		}
 		e := Evidence{w.Text, counts[i], p.power(counts[i], trained)}
 		switch {
-		case math.Abs(0.5-e.Junk) < p.IgnoreWords || e.Junk == 0.5: //nolint:staticcheck // Exactly undecided says nothing.
+		case math.Abs(0.5-e.Junk) < p.IgnoreWords:
 		case e.Junk > 0.5:
-			junk = append(junk, e)
-		default:
-			not = append(not, e)
+			junk.add(e)
+		case e.Junk < 0.5:
+			not.add(e)
 		}
 	}
-	slices.SortFunc(junk, compareEvidence)
-	slices.SortFunc(not, compareEvidence)
-	all := append(junk[:min(len(junk), p.TopWords)], not[:min(len(not), p.TopWords)]...)
+	all := append(junk.list(), not.list()...)
 	slices.SortFunc(all, compareEvidence)
 	return all
+}
+
+// best gathers the words that say most. Most words of a message are not among
+// them, and are passed over without sorting.
+type best struct {
+	most  int
+	words []Evidence // Up to twice as many as needed.
+	last  Evidence   // What others must say more than, once there are enough.
+	full  bool
+}
+
+func (b *best) add(e Evidence) {
+	if b.full && compareEvidence(e, b.last) >= 0 {
+		return
+	}
+	if b.words = append(b.words, e); len(b.words) >= 2*b.most {
+		b.words = b.list()
+		b.last, b.full = b.words[len(b.words)-1], true
+	}
+}
+
+// list returns the words, first those that say most.
+func (b *best) list() []Evidence {
+	slices.SortFunc(b.words, compareEvidence)
+	return b.words[:min(len(b.words), b.most)]
 }
 
 // compareEvidence sorts what says more before what says less; of the same, longer
 // words first: they are less often a coincidence.
 func compareEvidence(a, b Evidence) int {
-	return cmp.Or(
-		cmp.Compare(math.Abs(0.5-b.Junk), math.Abs(0.5-a.Junk)),
-		cmp.Compare(utf8.RuneCountInString(b.Text), utf8.RuneCountInString(a.Text)),
-		cmp.Compare(a.Text, b.Text),
-	)
+	if x, y := math.Abs(0.5-a.Junk), math.Abs(0.5-b.Junk); x != y {
+		return cmp.Compare(y, x)
+	}
+	if x, y := utf8.RuneCountInString(a.Text), utf8.RuneCountInString(b.Text); x != y {
+		return cmp.Compare(y, x)
+	}
+	return cmp.Compare(a.Text, b.Text)
 }
 
 // power returns the probability that a message with a word is junk.

@@ -1,7 +1,6 @@
 package junk
 
 import (
-	"bufio"
 	"io"
 	"unicode"
 	"unicode/utf8"
@@ -192,12 +191,22 @@ func isConsonant(c byte) bool {
 
 // plain reads the words of a text.
 func (w *reader) plain(r io.Reader) {
-	b := bufio.NewReaderSize(r, 4096)
+	buf := make([]byte, 4096)
+	left := 0 // Bytes of a character that is not whole.
 	for !w.tokens.full {
-		c, _, err := b.ReadRune()
+		n, err := r.Read(buf[left:])
+		text := buf[:left+n]
+		for len(text) > 0 && (err != nil || utf8.FullRune(text)) {
+			c, size := rune(text[0]), 1
+			if c >= utf8.RuneSelf {
+				c, size = utf8.DecodeRune(text)
+			}
+			w.tokens.char(c)
+			text = text[size:]
+		}
 		if err != nil { // Of the content, or the end; see errorTracker.
 			return
 		}
-		w.tokens.char(c)
+		left = copy(buf, text)
 	}
 }

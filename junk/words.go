@@ -1,10 +1,7 @@
 package junk
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -13,22 +10,31 @@ import (
 	"github.com/mjl-/mox/message"
 )
 
-// Word is a word of a message. Filters know it by its hash.
+// Word is a word of a message. Pages have its key in its place. Two of 2^20 words
+// share one with a probability of one in 2^25; who makes words on purpose that
+// share the key of another could as well have written that.
 type Word struct {
 	Text string
-	hash [sha256.Size]byte
+	key  uint64
 }
 
 // NewWord returns the word with a text.
-func NewWord(text string) Word { return Word{text, sha256.Sum256([]byte(text))} }
+func NewWord(text string) Word { return Word{text, keyOf(text)} }
 
-// key is what a page has of a word. Two words of 2^20 share one with a
-// probability of one in 2^25; nobody gains by making some that do.
-func (w *Word) key() uint64 { return binary.BigEndian.Uint64(w.hash[:8]) }
+// keyOf is FNV-1a of 64 bits, and then two steps that mix its bits, since the first
+// ones number a page.
+func keyOf(text string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(text) {
+		h = (h ^ uint64(text[i])) * 1099511628211
+	}
+	h = (h ^ h>>32) * 0x9e3779b97f4a7c15
+	return h ^ h>>32
+}
 
 // Words are the different words of a message.
 type Words struct {
-	List    []Word // In the order of their hashes.
+	List    []Word // In the order of their keys.
 	BadType bool   // A Content-Type is none.
 	Cut     bool   // Limits were reached.
 }
@@ -51,7 +57,7 @@ type Source struct {
 // content. Errors are of reading.
 func ReadWords(s Source, grams Grams) (Words, error) {
 	w := reader{content: s.Content, raw: rawMax, text: textMax, header: headerMax, parts: partsMax}
-	w.tokens = tokens{grams: grams, seen: map[string]struct{}{}}
+	w.tokens = tokens{grams: grams, seen: make(map[string]struct{}, wordsGuess)}
 	if s.MailFrom != "" {
 		w.field("Return-Path", s.MailFrom)
 	}
@@ -70,7 +76,10 @@ func ReadWords(s Source, grams Grams) (Words, error) {
 // sort puts the words in the order of their keys: that of the pages.
 func (w *Words) sort() {
 	slices.SortFunc(w.List, func(a, b Word) int {
-		return cmp.Or(cmp.Compare(a.key(), b.key()), bytes.Compare(a.hash[:], b.hash[:]))
+		if a.key != b.key {
+			return cmp.Compare(a.key, b.key)
+		}
+		return strings.Compare(a.Text, b.Text)
 	})
 }
 

@@ -256,7 +256,7 @@ func FuzzReadWords(f *testing.F) {
 			t.Fatal(err)
 		}
 		for i, w := range words.List {
-			if i > 0 && words.List[i-1].key() > w.key() {
+			if i > 0 && words.List[i-1].key > w.key {
 				t.Fatal("words are not in order")
 			}
 			text := w.Text[strings.IndexByte(w.Text, ':')+1:]
