@@ -267,7 +267,8 @@ func TestRetrain(t *testing.T) {
 	if r := <-ended; r.err != nil || r.res.Junk != 5 || r.res.NotJunk != 5 {
 		t.Errorf("got %+v", r)
 	}
-	if len(steps) == 0 || steps[len(steps)-2] != 11 || steps[len(steps)-1] != 11 {
+	// The one that was expunged may still be waiting to be erased.
+	if n := len(steps); n < 2 || steps[n-2] < 11 || steps[n-2] > 12 || steps[n-1] != steps[n-2] {
 		t.Errorf("progress: %v", steps)
 	}
 	if got := trained(t, a); got != (junk.Count{Junk: 5, NotJunk: 5}) {
