@@ -173,7 +173,7 @@ func checkSignature(s *dkim.Signature, key dkim.Key) error {
 	if key.Err != nil {
 		return key.Err
 	}
-	return s.CheckKey(key.Record)
+	return s.CheckKey(key.Record, "email")
 }
 
 // conclude returns why the chain fails, and sets OldestPass: RFC 8617, section 5.2,

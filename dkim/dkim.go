@@ -125,6 +125,10 @@ type VerifyOptions struct {
 	// Policy returns why a signature is not acceptable. Nil: DefaultPolicy.
 	Policy func(*Signature) error
 
+	// Service is what the key must be for (RFC 6376, section 3.6.1), such as "tlsrpt".
+	// Empty: "email".
+	Service string
+
 	// IgnoreTestMode keeps results of keys that are only being tested.
 	IgnoreTestMode bool
 }

@@ -160,8 +160,9 @@ func hasFold(list []string, s string) bool {
 	return slices.ContainsFunc(list, func(item string) bool { return strings.EqualFold(item, s) })
 }
 
-// CheckKey returns ErrRevoked or ErrKeyUse unless the key is one for s.
-func (s *Signature) CheckKey(rec *Record) error {
+// CheckKey returns ErrRevoked or ErrKeyUse unless the key is one for s, and for a
+// service, such as "email".
+func (s *Signature) CheckKey(rec *Record, service string) error {
 	typ, hash, _ := strings.Cut(s.Algorithm, "-")
 	switch {
 	case len(rec.Key) == 0:
@@ -170,8 +171,8 @@ func (s *Signature) CheckKey(rec *Record) error {
 		return fmt.Errorf("%w: type is %q", ErrKeyUse, shorten(rec.KeyType))
 	case rec.Hashes != nil && !hasFold(rec.Hashes, hash):
 		return fmt.Errorf("%w: not with %s", ErrKeyUse, hash)
-	case !rec.Allows("email"):
-		return fmt.Errorf("%w: not for mail", ErrKeyUse)
+	case !rec.Allows(service):
+		return fmt.Errorf("%w: not for %s", ErrKeyUse, service)
 	case hasFold(rec.Flags, "s") && s.identityDomain != s.Domain && !s.identityDomain.IsZero():
 		return fmt.Errorf("%w: not for identities below the domain", ErrKeyUse)
 	}

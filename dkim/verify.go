@@ -13,6 +13,9 @@ import (
 // cost a lookup. Messages have one to four; lists and relays add one each.
 const signaturesMax = 25
 
+// emailService is the service of keys for mail.
+const emailService = "email"
+
 // Verify evaluates the signatures of a message of size bytes, in the order of the
 // header, the first 25 of them. The error is one of reading, or ErrHeader. Lookups
 // end with ctx.
@@ -23,6 +26,9 @@ func Verify(ctx context.Context, resolver dns.Resolver, r io.ReaderAt, size int6
 	}
 	if opts.Policy == nil {
 		opts.Policy = DefaultPolicy
+	}
+	if opts.Service == "" {
+		opts.Service = emailService
 	}
 	all := m.Fields("DKIM-Signature")
 	v := &verification{m: m, opts: opts, evaluations: make([]Evaluation, min(len(all), signaturesMax))}
@@ -94,7 +100,7 @@ func (v *verification) keys(ctx context.Context, resolver dns.Resolver) {
 		key := keys[e.Signature]
 		e.Record, e.Authentic, e.Err = key.Record, key.Authentic, key.Err
 		if e.Err == nil {
-			e.Err = e.Signature.CheckKey(key.Record)
+			e.Err = e.Signature.CheckKey(key.Record, v.opts.Service)
 		}
 	}
 }

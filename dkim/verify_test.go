@@ -126,6 +126,14 @@ func TestVerifyOptions(t *testing.T) {
 	if e := verify(t, r, signed, VerifyOptions{Policy: refusal}); e[0].Result != Policy || r.asks[keyName1] != 1 {
 		t.Errorf("with a policy: got %+v after %v", e, r.asks)
 	}
+	reports := &records{texts: map[string][]string{keyName1: {"v=DKIM1; s=tlsrpt; " + text(t, key)[8:]}}}
+	if e := verify(t, reports, signed, VerifyOptions{Service: "tlsrpt"}); e[0].Result != Pass {
+		t.Errorf("for a service: got %+v", e)
+	}
+	letters := &records{texts: map[string][]string{keyName1: {"v=DKIM1; s=email; " + text(t, key)[8:]}}}
+	if e := verify(t, letters, signed, VerifyOptions{Service: "tlsrpt"}); e[0].Result != Permerror || !errors.Is(e[0].Err, ErrKeyUse) {
+		t.Errorf("for another service: got %+v", e)
+	}
 	if e := verify(t, r, mail, VerifyOptions{}); len(e) != 0 {
 		t.Errorf("without signature: got %+v", e)
 	}

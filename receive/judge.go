@@ -101,7 +101,7 @@ func (j *judge) message(ctx context.Context, a *store.Account, rcpt *Recipient, 
 	m.Mailbox = out.mailbox
 	j.subjectPass(m, account, out)
 	var err error
-	if m.Report, err = j.report(out); err != nil {
+	if m.Report, err = j.report(ctx, out); err != nil {
 		return nil, err
 	}
 	if m.Histories, err = a.Histories(ctx, out.mailbox, m.Sender.Keys()); err != nil {

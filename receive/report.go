@@ -1,9 +1,13 @@
 package receive
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/mjl-/mox/dkim"
 	"github.com/mjl-/mox/dmarc"
 	"github.com/mjl-/mox/dmarcrpt"
 	"github.com/mjl-/mox/dns"
@@ -26,7 +30,7 @@ func (j *judge) structure() (*message.Part, error) {
 
 // report tells what report a message for an address for reports is. What is wrong
 // with one is kept with the message, since nobody else would learn of it.
-func (j *judge) report(out *judgement) (screen.Report, error) {
+func (j *judge) report(ctx context.Context, out *judgement) (screen.Report, error) {
 	wanted := out.target.Reports
 	if !wanted.DMARC && !wanted.TLS {
 		return screen.NoReport, nil
@@ -44,13 +48,36 @@ func (j *judge) report(out *judgement) (screen.Report, error) {
 		out.problem("X-Mox-DMARCReport-Error", err)
 	}
 	if c, ok := tlsrpt.Recognize(h, p); ok && wanted.TLS {
-		err := c.Check(j.inv.dkim, j.inv.from.Domain, j.inv.dmarc.OrgDomain, ours)
+		signatures, err := j.reportSignatures(ctx)
+		if err != nil {
+			return screen.NoReport, err
+		}
+		err = c.Check(signatures, j.inv.from.Domain, j.inv.dmarc.OrgDomain, ours)
 		if err == nil {
 			return screen.TLSReport, nil
 		}
 		out.problem("X-Mox-TLSReport-Error", err)
 	}
 	return screen.NoReport, nil
+}
+
+// reportSignatures returns the signatures of a message that looks like a report about
+// TLS. Those with a key for such reports only count here, and for no other mail (RFC
+// 8460, section 3).
+func (j *judge) reportSignatures(ctx context.Context) ([]dkim.Evaluation, error) {
+	own := func(e dkim.Evaluation) bool {
+		return errors.Is(e.Err, dkim.ErrKeyUse) && e.Record != nil && e.Record.Allows(tlsrpt.Service)
+	}
+	if !slices.ContainsFunc(j.inv.dkim, own) {
+		return j.inv.dkim, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
+	defer cancel()
+	list, err := dkim.Verify(ctx, j.r.opts.Resolver, j.content, j.size, dkim.VerifyOptions{Now: j.now, Service: tlsrpt.Service})
+	if err != nil {
+		return nil, fmt.Errorf("checking signatures of report: %w", err)
+	}
+	return list, nil
 }
 
 // reportsAbout tells whether others may tell us of a domain.

@@ -15,6 +15,9 @@ import (
 	"github.com/mjl-/mox/message"
 )
 
+// Service is what a key of DKIM must be for that signs reports (RFC 8460, section 3).
+const Service = "tlsrpt"
+
 var (
 	// ErrNotAuthenticated means that nothing shows that a report is from whom it says
 	// it is. The message can be delivered, but the report must not be used.
@@ -77,7 +80,7 @@ func (c Claim) Check(signatures []dkim.Evaluation, from, org dns.Domain, ours fu
 func authenticated(signatures []dkim.Evaluation, from, org dns.Domain) bool {
 	for _, e := range signatures {
 		s := e.Signature
-		if e.Result != dkim.Pass || s == nil || s.Length >= 0 || e.Record == nil || !e.Record.Allows("tlsrpt") {
+		if e.Result != dkim.Pass || s == nil || s.Length >= 0 || e.Record == nil || !e.Record.Allows(Service) {
 			continue
 		}
 		if s.Domain == from || within(from, s.Domain) && within(s.Domain, org) {
