@@ -211,7 +211,7 @@ func TestAuthenticated(t *testing.T) {
 		`iprev=pass \(mx\.good\.example\) policy\.iprev=192\.0\.2\.1; ` +
 		`dkim=pass header\.d=good\.example header\.s=k header\.a=ed25519-sha256 header\.b="?[\w+/=]{12}"? header\.i="?[\w@.]+"?; ` +
 		`spf=pass smtp\.mailfrom=ann@good\.example; ` +
-		`dmarc=pass \(policy reject\) header\.from=good\.example\r\n` +
+		`dmarc=pass \(policy reject\) header\.from=good\.example policy\.dmarc=none\r\n` +
 		`Received-SPF: pass \(mx\.example\.org\) client-ip=192\.0\.2\.1; envelope-from="ann@good\.example"; helo=client\.example; receiver=mx\.example\.org; identity=mailfrom; mechanism="ip4:192\.0\.2\.1"\r\n` +
 		`Received: `
 	if !regexp.MustCompile(want).MatchString(strings.ReplaceAll(m.prefix, "\r\n ", " ")) {

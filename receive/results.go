@@ -151,6 +151,9 @@ func (i *investigation) dmarcMethod(utf8 bool) message.AuthMethod {
 	}
 	m.Comment = dnssec(e.Authentic, about...)
 	m.Props = []message.AuthProp{message.AuthDomain("header", "from", i.from.Domain, utf8)}
+	if e.Result == dmarc.ResultPass || e.Result == dmarc.ResultFail {
+		m.Props = append(m.Props, message.AuthProp{Type: "policy", Name: "dmarc", Value: string(e.Policy)}) // RFC 9989, section 9.1.
+	}
 	return m
 }
 
