@@ -320,8 +320,11 @@ func (to target) recipient(a *store.Account, prefix []byte) store.Recipient {
 	v := to.verdict
 	r := store.Recipient{
 		Account: a, Mailbox: to.mailbox, RcptTo: to.rcpt.Path.String(), Prefix: prefix,
-		Reason: string(v.Reason), Verdict: v.Record(), Forwarded: to.forwarded, ForwardDKIM: to.forwardDKIM, List: v.List, Destined: v.Destined, Reject: v.Reject,
+		Reason: string(v.Reason), Verdict: v.Record(), Forwarded: to.forwarded, ForwardDKIM: to.forwardDKIM, List: v.List, Destined: v.Destined,
 	}
+	// What a rule takes though it was refused was accepted from its sender: it must
+	// neither go by itself nor be left out because it came before.
+	r.Reject = v.Reject && !v.Action.Accepts()
 	if v.Seen {
 		r.Flags |= store.FlagSeen
 	}

@@ -107,7 +107,7 @@ func (j *judge) message(ctx context.Context, a *store.Account, rcpt *Recipient, 
 	if m.Histories, err = a.Histories(ctx, out.mailbox, m.Sender.Keys()); err != nil {
 		return nil, fmt.Errorf("reading reputations of account %q: %w", out.account, err)
 	}
-	if m.SentTo, err = sentTo(ctx, a, m.Sender); err != nil {
+	if m.SentTo, err = j.sentTo(ctx, a, m.Sender); err != nil {
 		return nil, fmt.Errorf("reading recipients of account %q: %w", out.account, err)
 	}
 	return m, nil
@@ -169,16 +169,12 @@ func (j *judge) subjectPass(m *screen.Message, account config.Account, out *judg
 	}
 }
 
-// sentTo tells whom the account has written to.
-func sentTo(ctx context.Context, a *store.Account, s screen.Sender) (screen.SentTo, error) {
-	if s.From == "" {
-		return screen.SentTo{}, nil
-	}
-	known, err := a.HasSentTo(ctx, []string{s.From})
-	if err != nil {
-		return screen.SentTo{}, err
-	}
-	return screen.SentTo{Address: known[0]}, nil
+// sentTo tells whom the account has written to, as far back as mail of an address
+// counts.
+func (j *judge) sentTo(ctx context.Context, a *store.Account, s screen.Sender) (screen.SentTo, error) {
+	sent, err := a.SentTo(ctx, s.From, s.From[strings.LastIndexByte(s.From, '@')+1:], s.FromOrg)
+	since := j.now.Add(-j.r.thresholds.AddressWindow)
+	return screen.SentTo{Address: sent.Address.After(since), Domain: sent.Domain.After(since), Org: sent.Org.After(since)}, err
 }
 
 // junk asks the account's junk filter.

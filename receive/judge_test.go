@@ -284,8 +284,8 @@ func TestJudged(t *testing.T) {
 				}
 				return
 			}
-			if m := j.last(tc.mailbox); m.email.Facts.Reason != string(tc.reason) {
-				t.Errorf("reason %s", m.email.Facts.Reason)
+			if m := j.last(tc.mailbox); m.email.Facts.Reason != string(tc.reason) || m.email.Reject {
+				t.Errorf("reason %s, to go by itself: %v", m.email.Facts.Reason, m.email.Reject)
 			}
 		})
 	}

@@ -24,7 +24,11 @@ func TestSender(t *testing.T) {
 	if s.IP.IsValid() || s.Hello != "" || s.MailFrom != "" || s.HelloVerified || s.MailFromVerified || !slices.Equal(s.DKIM, []string{"lists.example"}) || s.From != f.From || s.FromOrg != "example" {
 		t.Errorf("forwarded: got %+v", s)
 	}
-	if len(f.DKIM) != 2 {
+	f.DKIM = append(f.DKIM, "mail.forwarder.example", "xforwarder.example")
+	if s := f.Sender(); !slices.Equal(s.DKIM, []string{"lists.example", "xforwarder.example"}) {
+		t.Errorf("signatures below the forwarder's domain: got %q", s.DKIM)
+	}
+	if len(f.DKIM) != 4 {
 		t.Errorf("the facts were changed: %+v", f)
 	}
 	if keys := (&Facts{}).Sender().Keys(); len(keys) != 0 {

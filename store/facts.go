@@ -20,7 +20,8 @@ const (
 )
 
 // Sender returns who the message is from. Of a forwarded message the forwarder
-// doesn't count: neither its address, nor its names, nor its signature.
+// doesn't count: neither its address, nor its names, nor signatures of its domain
+// and of those below.
 //
 // It is for decisions too, so that a message counts later by what was looked up
 // when it came in.
@@ -30,7 +31,7 @@ func (f *Facts) Sender() screen.Sender {
 	f = &b
 	s := screen.Sender{From: f.From, FromOrg: f.FromOrg, Validation: screen.Validation(f.Validation), DKIM: f.DKIM}
 	if f.Forwarded {
-		s.DKIM = slices.DeleteFunc(slices.Clone(f.DKIM), func(d string) bool { return d == f.ForwardDKIM })
+		s.DKIM = slices.DeleteFunc(slices.Clone(f.DKIM), func(d string) bool { return strings.HasSuffix("."+d, "."+f.ForwardDKIM) })
 		return s
 	}
 	s.IP, _ = netip.ParseAddr(f.RemoteIP) // Without one there is none.

@@ -108,13 +108,13 @@ func TestLearnModel(t *testing.T) {
 	full := 0
 	for _, b := range m.boxes {
 		for k, all := range b.truth {
-			if len(all) > learnedMax(k.Kind) {
+			if len(all) > screen.KeepMax(k.Kind) {
 				full++
 			}
 		}
 	}
 	if full < 3 && *modelSteps >= 1000 {
-		t.Errorf("only %d reputations had more than is kept", full)
+		t.Errorf("only %d reputations had more than decisions see", full)
 	}
 }
 
@@ -264,12 +264,7 @@ func (m *learnModel) pick() (name string, p *learnPlace) {
 
 // classify is the model's idea of what a change of flags in a mailbox means.
 func (m *learnModel) classify(e *learnEmail, flags Flags, b *learnBox) {
-	class := Unclassified
-	if flags == FlagJunk {
-		class = ClassJunk
-	} else if flags == FlagNotJunk {
-		class = ClassNotJunk
-	}
+	class := map[Flags]Class{FlagJunk: ClassJunk, FlagNotJunk: ClassNotJunk}[flags]
 	m.setClass(e, class, b)
 }
 
@@ -370,7 +365,7 @@ func (m *learnModel) transfer(move bool) {
 	}
 	if held || flags != p.flags {
 		if flags != p.flags {
-			class = [...]Class{0: Unclassified, FlagJunk >> 6: ClassJunk, FlagNotJunk >> 6: ClassNotJunk, junkFlags >> 6: Unclassified}[flags>>6]
+			class = map[Flags]Class{FlagJunk: ClassJunk, FlagNotJunk: ClassNotJunk}[flags]
 		}
 		m.setClass(e, class, b)
 	}

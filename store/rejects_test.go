@@ -116,6 +116,9 @@ func TestRejectsGo(t *testing.T) {
 			w.do(func(tx *Tx) error {
 				tx.row.Rejects, tx.row.RejectSize = rejectsMax+2, 0
 				list, err := tx.staleRejects(now)
+				if err != nil {
+					return err
+				}
 				if keep == (len(list) > 0) || !keep && (len(list) != 2 || list[0].Expires > list[1].Expires) {
 					t.Errorf("of too many go %+v", list)
 				}

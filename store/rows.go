@@ -157,7 +157,7 @@ type Facts struct {
 
 	// Of the recipient, as RcptTo and Reason.
 	Forwarded   bool   // From another mailbox of the user: the forwarder doesn't count.
-	ForwardDKIM string // Domain of the forwarder, with a signature that doesn't count.
+	ForwardDKIM string // Domain of the forwarder: signatures of it and of those below don't count.
 	List        bool   // From a mailing list that the user has a rule for.
 }
 
