@@ -114,6 +114,7 @@ type Peer struct {
 	Hello    smtp.Hello
 	Extended bool                 // EHLO was used.
 	TLS      *tls.ConnectionState // Nil for plain text.
+	NoTLS    bool                 // It could not use TLS: it isn't offered.
 	Exempt   bool                 // No limits of rate, and no waiting, as for loopback.
 	Unknowns int                  // Unknown recipients tried before.
 

@@ -55,6 +55,7 @@ type session struct {
 func newSession(srv *Server, conn net.Conn, l Listener) *session {
 	s := &session{server: srv, listener: l, cid: srv.opts.CIDs.Next(), wire: newWire(conn), start: time.Now()}
 	s.peer = receive.Peer{CID: s.cid, IP: addrOf(conn.RemoteAddr()), LocalIP: addrOf(conn.LocalAddr()), Hostname: l.Hostname}
+	s.peer.NoTLS = l.TLS == nil
 	s.peer.Blocklists, s.peer.FirstTimeDelay = l.Blocklists, l.FirstTimeDelay
 	s.peer.Exempt = srv.opts.Exempt(s.peer.IP)
 	s.log = srv.log.With("cid", cid.Format(s.cid))
