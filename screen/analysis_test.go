@@ -187,6 +187,8 @@ var analysisCases = []struct {
 	{"a known sender who is never verified, with odd content", []with{unproven, history(FromAddress, false, ann, "nn", 0), content(0.9, true)}, "accept no-bad-signals"},
 	{"a sender of junk who is never verified", []with{unproven, history(FromAddress, false, ann, "jj", 0)}, "accept no-bad-signals"},
 	{"a sender of junk who is never verified, with odd content", []with{unproven, history(FromAddress, false, ann, "jj", 0), content(0.5, true)}, "451 junk-content-strict"},
+	{"a correspondent who is never verified, after forged junk", []with{unproven, history(FromAddress, false, ann, "jjn", 0), sentTo, content(0.96, true)}, "accept msgtofull"},
+	{"a correspondent who was verified, after forged junk", []with{unproven, history(FromAddress, false, ann, "jj", 0), history(FromAddress, true, ann, "n", 0), sentTo, content(0.5, true)}, "451 junk-content-strict"},
 	{"a forged known sender", []with{unproven, history(FromAddress, true, ann, "nn", 0)}, "accept no-bad-signals"},
 	{"a forged known sender with odd content", []with{unproven, history(FromAddress, true, ann, "nn", 0), content(0.5, true)}, "451 junk-content-strict"},
 	{"a forged sender of junk", []with{unproven, history(FromAddress, true, ann, "jj", 0)}, "451 msgfromfull"},

@@ -127,19 +127,21 @@ func (r reputations) address() (reputation, bool) {
 	if from == "" {
 		return reputation{}, false
 	}
+	verified := r.recent(Key{FromAddress, true, from}, r.t.AddressWindow)
+	if !valid && len(verified) == 0 && r.m.SentTo.Address {
+		// A correspondent whose mail can't be verified doesn't answer for those who forge
+		// it: that the account has written there says more than what was marked.
+		return reputation{}, false
+	}
 	if list := r.recent(Key{FromAddress, valid, from}, r.t.AddressWindow); len(list) > 0 {
 		rep := reputation{MethodFromAddress, addressSignal(list), valid, fmt.Sprintf("%s before from %s (%s): the newest was %s", plural(len(list)), from, validText(valid), junkText(list[0].Junk))}
 		return rep, true
 	}
-	if valid {
-		return reputation{}, false
-	}
-	list := r.recent(Key{FromAddress, true, from}, r.t.AddressWindow)
-	if len(list) == 0 {
+	if valid || len(verified) == 0 {
 		return reputation{}, false
 	}
 	// Mail that was always verified comes without: somebody else may have written it.
-	conclusive := addressSignal(list) == bad
+	conclusive := addressSignal(verified) == bad
 	return reputation{MethodFromAddress, bad, conclusive, "not verified, though mail from " + from + " was before"}, true
 }
 
