@@ -52,13 +52,9 @@ func (inv *invocation) dnsFlags() *dnsFlags {
 	return flags
 }
 
-// newResolver returns a resolver for a command: with the settings in the
-// configuration if there is one, else with the name servers of the system.
-func (inv *invocation) newResolver() (*resolver.Resolver, error) {
-	return inv.resolverFor(&dnsFlags{})
-}
-
-// resolverFor is newResolver, with what flags say instead.
+// resolverFor returns a resolver for a command: with the settings in the
+// configuration if there is one, else with the name servers of the system; but with
+// what flags say instead.
 func (inv *invocation) resolverFor(flags *dnsFlags) (*resolver.Resolver, error) {
 	opts, err := inv.resolverOptions()
 	if err != nil {

@@ -4,6 +4,8 @@
 // The Resolver is that of package resolver, over a network in memory. So it follows
 // aliases and ends lookups as the real one does, and it works in a bubble of
 // testing/synctest. It keeps no answers: a change to the zone counts at once.
+//
+// A Tree is the DNS with DNSSEC, from a root of its own down, for those who validate.
 package dnstest
 
 import (

@@ -94,7 +94,12 @@ func write(t testing.TB, dir, name, text string) string {
 // answers a question at addr.
 func daemon(t testing.TB, addr, question, name string, args ...string) {
 	t.Helper()
-	cmd := exec.Command(tool(t, name), args...)
+	// Where AppArmor confines a server to the files of its package, that goes by the
+	// program's path. (What this process itself writes might be held open by another
+	// that it starts just then, and could not be executed.)
+	program := filepath.Join(t.TempDir(), name)
+	command(t, t.TempDir(), "cp", tool(t, name), program)
+	cmd := exec.Command(program, args...)
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
