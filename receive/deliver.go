@@ -372,6 +372,9 @@ func (d *delivery) note(ctx context.Context, err error) {
 		}
 		d.r.log.InfoContext(ctx, "message delivered", append(attrs, "messageid", d.analysis.MessageID, "reason", d.reason())...)
 	case errors.As(err, &refused):
+		if re, ok := errors.AsType[*RefusedError](err); ok && len(d.verdicts) == 0 {
+			d.verdicts = append(d.verdicts, re.Verdict) // Before there was anything to decide.
+		}
 		for _, v := range d.verdicts {
 			if !v.Action.Accepts() {
 				d.r.metrics.decided(v)

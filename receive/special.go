@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mjl-/mox/screen"
@@ -38,7 +39,11 @@ func (r *Receiver) special(ctx context.Context, at screen.Stage, path smtp.Path)
 	if !ok || s.stage != at {
 		return nil
 	}
-	return s.fail(ctx)
+	err := s.fail(ctx)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		r.metrics.decided(refused.Verdict)
+	}
+	return err
 }
 
 // fail waits, and returns the error.

@@ -39,6 +39,7 @@ type env struct {
 	pipes    *pipeListener
 	users    *users // Nil unless the listener is for submission.
 	panics   int
+	receiver *receive.Receiver
 	registry *prometheus.Registry
 	remote   string
 	cancel   context.CancelFunc
@@ -58,6 +59,10 @@ type settings struct {
 	resolver                            dns.Resolver
 	extensions                          bool // All of smtp.Extensions.
 	sleepersMax                         int64
+
+	dynamic     *config.Dynamic // Nil: testConfig.
+	blocklists  []dns.Domain
+	firstTime   time.Duration
 
 	submission, implicit, plainLogin, cramMD5, requireTLS bool
 	strict                                                bool // Logins from loopback have limits too.
@@ -86,15 +91,19 @@ func newEnv(t testing.TB, set settings) *env {
 	if log == nil {
 		log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	dynamic := testConfig
+	if set.dynamic != nil {
+		dynamic = *set.dynamic
+	}
 	cfg, err := config.Check(config.Static{
 		DataDir: e.dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Inbox"},
 		HostTLSRPT: &config.HostTLSRPT{Account: "mox", Mailbox: "TLSRPT", Localpart: "tlsreports"},
-	}, testConfig, nil)
+	}, dynamic, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.store, err = store.Open(t.Context(), store.Options{
-		Dir: e.dir, Log: log, SegmentSize: 4 << 20, QuotaSize: func(string) int64 { return set.quota },
+		Dir: e.dir, Log: log, SegmentSize: 4 << 20, QuotaSize: func(string) int64 { return set.quota }, JunkParams: cfg.JunkParams,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -119,12 +128,11 @@ func newEnv(t testing.TB, set settings) *env {
 	if set.localserve {
 		ropts.Specials, ropts.CatchAllAccount = true, "mox"
 	}
-	receiver, err := receive.New(ropts)
-	if err != nil {
+	if e.receiver, err = receive.New(ropts); err != nil {
 		t.Fatal(err)
 	}
 	opts := Options{
-		Log: log, Receiver: receiver, CIDs: cid.NewCounter(time.Now()), Opaque: func(int64) string { return "id" }, Registerer: e.registry,
+		Log: log, Receiver: e.receiver, CIDs: cid.NewCounter(time.Now()), Opaque: func(int64) string { return "id" }, Registerer: e.registry,
 		Panicked: func() { e.panics++ }, Exempt: func(netip.Addr) bool { return set.exempt }, Pedantic: set.pedantic, Product: "mox",
 		Connections: set.connections, ConnectionsMax: set.connectionsMax, SleepersMax: set.sleepersMax,
 	}
@@ -144,7 +152,7 @@ func newEnv(t testing.TB, set settings) *env {
 	e.listener = Listener{
 		Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax,
 		Submission: set.submission, Implicit: set.implicit, PlainLogin: set.plainLogin, CRAMMD5: set.cramMD5,
-		RequireTLS: set.requireTLS,
+		RequireTLS: set.requireTLS, Blocklists: set.blocklists, FirstTimeDelay: set.firstTime,
 	}
 	if !set.plain {
 		e.listener.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t)}}
