@@ -90,21 +90,21 @@ func (c *checker) junkLive(ctx context.Context) error {
 
 // copyJunk copies the filter to the directory dst. One that can't be copied is left
 // out: the messages are there from which another is trained.
-func (m *copier) copyJunk(ctx context.Context, a *Account, dst string) error {
+func (c *copier) copyJunk(ctx context.Context, a *Account, dst string) error {
 	info, err := os.Stat(a.junk.path())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err == nil {
-		err = m.room(info.Size())
+		err = c.room(info.Size())
 	}
 	if err == nil {
 		err = a.junk.use(ctx, func(db *junkDB) error { return database.CopyTo(ctx, db.db, filepath.Join(dst, junkFile)) })
 	}
-	if err == nil || m.stops(ctx, err) {
+	if err == nil || c.stops(ctx, err) {
 		return err
 	}
-	m.res.problem(Problem{Account: a.name, Text: fmt.Sprintf("junk filter is not copied: %v", err), Effect: effectJunk, Mend: mendJunk, Warning: true})
+	c.res.problem(Problem{Account: a.name, Text: fmt.Sprintf("junk filter is not copied: %v", err), Effect: effectJunk, Mend: mendJunk, Warning: true})
 	return nil
 }
 

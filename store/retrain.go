@@ -40,7 +40,7 @@ func (t *trainer) rebuild(ctx context.Context, grams junk.Grams, progress func(d
 	}
 	t.a.junk.copying.Lock()
 	defer t.a.junk.copying.Unlock()
-	if err := t.a.junk.replace(t.ctx, path); err != nil {
+	if err := t.a.junk.replace(ctx, path); err != nil {
 		return res, fmt.Errorf("replacing junk filter: %w", err)
 	}
 	res = Retrained{Junk: row.TrainedJunk, NotJunk: row.TrainedNotJunk, Words: row.Words}

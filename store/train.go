@@ -233,7 +233,7 @@ func (t *trainer) lessons(db *junkDB, rows []Training) (list []lesson, n int, er
 		if !differs(was, r) {
 			continue
 		}
-		l := lesson{row: r, was: was, now: Trained{EmailID: r.EmailID, ModSeq: r.ModSeq, Junk: r.Junk, NotJunk: r.NotJunk}}
+		l := lesson{row: r, was: was, now: Trained(r)}
 		if l.words, err = t.words(r.EmailID, db.grams); err != nil && t.ctx.Err() != nil {
 			return nil, 0, err
 		} else if err != nil {
