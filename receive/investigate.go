@@ -72,7 +72,9 @@ func (r *Receiver) investigate(ctx context.Context, t *Transaction, l *letter, c
 	var dkimErr, arcErr error
 	now := time.Now()
 	all.Go(func() { i.spf = r.checkSPF(ctx, t) })
-	all.Go(func() { i.reverse = iprev.Check(ctx, r.opts.Resolver, t.Peer.IP) })
+	if !t.Peer.IP.IsLoopback() { // Those have no names that say anything.
+		all.Go(func() { i.reverse = iprev.Check(ctx, r.opts.Resolver, t.Peer.IP) })
+	}
 	all.Go(func() {
 		i.dkim, dkimErr = dkim.Verify(ctx, r.opts.Resolver, content, size, dkim.VerifyOptions{Now: now})
 	})

@@ -212,7 +212,7 @@ func (r *Receiver) Resolve(ctx context.Context, t *Transaction, path smtp.Path) 
 // unverified tells whether a failure for one of several recipients could be told to
 // nobody: the sender in MAIL FROM may be somebody else.
 func (r *Receiver) unverified(ctx context.Context, t *Transaction) bool {
-	if len(t.Rcpts) == 0 || r.opts.Resolver == nil || t.Peer.Exempt || t.MailFrom.IsZero() {
+	if len(t.Rcpts) == 0 || !r.asks(t.Peer) || t.MailFrom.IsZero() {
 		return false
 	}
 	return r.checkSPF(ctx, t).Result != spf.Pass

@@ -35,7 +35,10 @@ func (i *investigation) header(t *Transaction) []byte {
 // results returns what was found out.
 func (i *investigation) results(t *Transaction) message.AuthResults {
 	utf8 := t.SMTPUTF8
-	a := message.AuthResults{ID: t.Peer.Hostname.ASCII, Methods: []message.AuthMethod{i.reverseMethod(t)}}
+	a := message.AuthResults{ID: t.Peer.Hostname.ASCII}
+	if i.reverse.Result != "" {
+		a.Methods = append(a.Methods, i.reverseMethod(t))
+	}
 	for _, e := range i.dkim {
 		a.Methods = append(a.Methods, dkimMethod(e, utf8))
 	}

@@ -65,6 +65,7 @@ Listeners:
 					KeyFile: %[3]s/mox.test.key
 		SMTP:
 			Enabled: true
+			FirstTimeSenderDelay: 0s
 			Port: %s
 		IMAPS:
 			Enabled: true

@@ -88,6 +88,8 @@ var users = []string{"alice", "bob"}
 const worldConfig = `DataDir: data
 LogLevel: debug
 Hostname: mox.test
+Resolver:
+	Mode: system-ad
 Listeners:
 	all:
 		IPs:
@@ -99,6 +101,7 @@ Listeners:
 					KeyFile: mox.test.key
 		SMTP:
 			Enabled: true
+			FirstTimeSenderDelay: 0s
 		Submission:
 			Enabled: true
 		Submissions:
@@ -194,7 +197,7 @@ zone:
 		_ = cmd.Process.Kill() // As if it was not there: it has nothing to lose.
 		_ = cmd.Wait()
 	})
-	r, err := resolver.New(resolver.Options{CacheSize: -1})
+	r, err := resolver.New(resolver.Options{CacheSize: -1, Mode: resolver.SystemAD})
 	if err != nil {
 		t.Fatal(err)
 	}
