@@ -171,7 +171,7 @@ Postmaster:
 
 func TestFixConfig(t *testing.T) {
 	t.Parallel()
-	const dynamic = "Domains:\n\tlocalhost: nil\nAccounts:\n\ta:\n\t\tDomain: localhost\n"
+	const dynamic = "Domains:\n\tlocalhost:\n\t\tDKIM:\n\t\t\tSelectors:\n\t\t\t\tx:\n\t\t\t\t\tPrivateKeyFile: x.pem\n\t\t\t\ty:\n\t\t\t\t\tPrivateKeyFile: ../outside.key\nAccounts:\n\ta:\n\t\tDomain: localhost\n"
 	files := func(dataDir string, more ...treeFile) []treeFile {
 		return append([]treeFile{
 			{name: "c", mode: treeDir},
@@ -184,13 +184,17 @@ func TestFixConfig(t *testing.T) {
 			{name: "c/README", mode: 0o644},
 			{name: "c/earlier", mode: treeDir},
 			{name: "c/earlier/x", mode: 0o644},
+			{name: "c/dkim", mode: treeDir},
+			{name: "c/dkim/key.pem", mode: 0o600},
+			{name: "c/x.pem", mode: 0o600},
 			{name: "outside.key", mode: 0o600},
 		}, more...)
 	}
 	fixed := map[string]treeFile{
 		"c": {mode: fixedDir, uid: fixedUser}, "c/mox.conf": {mode: 0o640, uid: fixedUser}, "c/domains.conf": {mode: 0o600, uid: fixedUser},
 		"c/tls": {mode: treeDir}, "c/tls/a.key": {mode: 0o600, uid: fixedUser}, "c/tls/a.crt": {mode: 0o600, uid: fixedUser}, "c/tls/other": {mode: 0o644}, "c/README": {mode: 0o644},
-		"c/earlier": {mode: fixedDir, uid: fixedUser}, "c/earlier/x": {mode: 0o640, uid: fixedUser}, "outside.key": {mode: 0o600},
+		"c/earlier": {mode: fixedDir, uid: fixedUser}, "c/earlier/x": {mode: 0o640, uid: fixedUser},
+		"c/dkim": {mode: fixedDir, uid: fixedUser}, "c/dkim/key.pem": {mode: 0o600, uid: fixedUser}, "c/x.pem": {mode: 0o600, uid: fixedUser}, "outside.key": {mode: 0o600},
 	}
 	for _, test := range []struct {
 		name  string
@@ -198,9 +202,9 @@ func TestFixConfig(t *testing.T) {
 		want  map[string]treeFile
 		log   string
 	}{
-		{"made by root", files("../data"), fixed, "changed=7"},
+		{"made by root", files("../data"), fixed, "changed=10"},
 		{"with the data in it", files("data", treeFile{name: "c/data", mode: treeDir}, treeFile{name: "c/data/x", mode: 0o644}),
-			map[string]treeFile{"c": {mode: fixedDir, uid: fixedUser}, "c/data": {mode: treeDir}, "c/data/x": {mode: 0o644}}, "changed=7"},
+			map[string]treeFile{"c": {mode: fixedDir, uid: fixedUser}, "c/data": {mode: treeDir}, "c/data/x": {mode: 0o644}}, "changed=10"},
 		{"a directory of others", files("../data", treeFile{name: "c/.ssh", mode: treeDir}),
 			map[string]treeFile{"c": {mode: treeDir}, "c/mox.conf": {mode: 0o644}, "c/.ssh": {mode: treeDir}}, "has things that are not of mox, as .ssh: give the configuration a directory of its own"},
 	} {
