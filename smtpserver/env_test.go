@@ -60,9 +60,9 @@ type settings struct {
 	extensions                          bool // All of smtp.Extensions.
 	sleepersMax                         int64
 
-	dynamic     *config.Dynamic // Nil: testConfig.
-	blocklists  []dns.Domain
-	firstTime   time.Duration
+	dynamic    *config.Dynamic // Nil: testConfig.
+	blocklists []dns.Domain
+	firstTime  time.Duration
 
 	submission, implicit, plainLogin, cramMD5, requireTLS bool
 	strict                                                bool // Logins from loopback have limits too.
