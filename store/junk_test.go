@@ -442,3 +442,14 @@ func TestTrainBatches(t *testing.T) {
 		t.Errorf("trained with %+v, word in %+v, %d rows left", got, wordCount(t, a, "viagra"), left(t, a))
 	}
 }
+
+// TestTrainingIsNotPutOff: who goes on marking messages is not waited for.
+func TestTrainingIsNotPutOff(t *testing.T) {
+	t.Parallel()
+	_, a := testAccount(t, withJunk)
+	appendMarked(t, a, junkMail(1, "viagra"), FlagJunk)
+	eventually(t, "the message is trained", func() bool {
+		a.trainSoon()
+		return left(t, a) == 0
+	})
+}

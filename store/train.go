@@ -67,6 +67,7 @@ func (a *Account) trainLoop() {
 	t := &trainer{a: a, ctx: a.training.ctx}
 	wait := time.NewTimer(0) // What a crash or the last close left.
 	defer wait.Stop()
+	due := true // The timer runs: more changes don't put it off.
 	for {
 		select {
 		case <-t.ctx.Done():
@@ -78,13 +79,18 @@ func (a *Account) trainLoop() {
 			continue
 		case <-a.training.wake:
 			t.woken = true
-			wait.Reset(trainAfter)
+			if !due {
+				wait.Reset(trainAfter)
+				due = true
+			}
 			continue
 		case <-wait.C:
+			due = false
 		}
 		if err := t.run(); err != nil && t.ctx.Err() == nil && !errors.Is(err, ErrClosed) {
 			a.dir.log.Error("training junk filter", "account", a.name, "err", err)
 			wait.Reset(trainRetry)
+			due = true
 		}
 	}
 }

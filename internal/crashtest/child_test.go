@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/junk"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/system"
@@ -77,7 +78,8 @@ func TestMain(m *testing.M) {
 func storeOptions(dir string, log *slog.Logger) store.Options {
 	return store.Options{
 		Dir: dir, Log: log, SegmentSize: 256 << 10,
-		DiskFree: func() (int64, error) { return 1 << 40, nil }, // The images are small.
+		DiskFree:   func() (int64, error) { return 1 << 40, nil }, // The images are small.
+		JunkParams: func(string) (junk.Params, bool) { return junk.Params{Grams: junk.OneGrams}, true },
 	}
 }
 

@@ -239,7 +239,7 @@ func (l *ledger) task(tk task) task {
 
 // nthOf returns which hit of a point to take: the rare ones come soon.
 func nthOf(point string, rng *rand.Rand) int {
-	for _, rare := range []string{"open", "segment", "removed", "backup"} {
+	for _, rare := range []string{"open", "segment", "removed", "backup", "training", "junk filter"} {
 		if strings.Contains(point, rare) {
 			return 1
 		}

@@ -112,7 +112,7 @@ func (u *user) flag(rng *rand.Rand) error {
 	if err != nil || !ok {
 		return err
 	}
-	f := fact{Op: opFlagging, Account: u.name, At: t.at, Flags: rng.Uint32N(1 << 5)}
+	f := fact{Op: opFlagging, Account: u.name, At: t.at, Flags: rng.Uint32N(1 << 8)}
 	u.tell(f)
 	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
 		mb := mb
