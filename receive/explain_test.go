@@ -68,7 +68,7 @@ func TestExplainDelivered(t *testing.T) {
 	m := j.last("Inbox")
 	e := j.explain(Question{Rcpt: path(t, "alice@example.org")}, m.prefix+m.content)[0]
 	if !e.Found || !e.TLS || e.IP != "192.0.2.1" || e.Hello != "client.example" || e.MailFrom != "ann@good.example" || e.Forged != 0 ||
-		e.At.Sub(time.Now()).Abs() > time.Minute || e.Reason != "msgfromfull" || e.Reply != "451 4.3.0 error processing" || e.Rejects != "Rejects" {
+		time.Until(e.At).Abs() > time.Minute || e.Reason != "msgfromfull" || e.Reply != "451 4.3.0 error processing" || e.Rejects != "Rejects" {
 		t.Errorf("got %+v", e)
 	}
 	if got := e.Authentication[1]; got.Method != "dkim" || got.Result != "pass" || !strings.Contains(got.About, "header.d=good.example") {
