@@ -47,7 +47,6 @@ type host struct {
 	domain string
 	ip     netip.Addr
 	proof
-	nameless bool // Its address has no name.
 }
 
 // letterTo is a message of the town.
