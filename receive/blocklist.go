@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -45,9 +46,7 @@ func (j *judge) listings(ctx context.Context) *screen.Blocklists {
 		if !j.r.works(ctx, zone) {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, blocklistWait)
-		l, err := dnsbl.Lookup(ctx, j.r.opts.Resolver, zone, j.t.Peer.IP)
-		cancel()
+		l, err := j.r.lookupListing(ctx, zone, j.t.Peer.IP)
 		if err != nil {
 			j.r.log.WarnContext(ctx, "asking a blocklist", "zone", zone.String(), "err", err)
 			continue
@@ -60,6 +59,20 @@ func (j *judge) listings(ctx context.Context) *screen.Blocklists {
 		}
 	}
 	return j.blocklists
+}
+
+// lookupListing asks one list.
+func (r *Receiver) lookupListing(ctx context.Context, zone dns.Domain, ip netip.Addr) (dnsbl.Listing, error) {
+	ctx, cancel := context.WithTimeout(ctx, blocklistWait)
+	defer cancel()
+	start := time.Now()
+	l, err := dnsbl.Lookup(ctx, r.opts.Resolver, zone, ip)
+	status := map[bool]string{true: "listed", false: "unlisted"}[l.Listed]
+	if err != nil {
+		status = "error"
+	}
+	took(r.metrics.blocklists, start, status)
+	return l, err
 }
 
 // works tells whether a list works, looking again now and then.

@@ -50,9 +50,11 @@ func (r *Receiver) checkSPF(ctx context.Context, t *Transaction) spf.Evaluation 
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
+	start := time.Now()
 	e := spf.Verify(ctx, r.opts.Resolver, spf.Args{
 		RemoteIP: t.Peer.IP, Hello: t.Peer.Hello.Name, MailFrom: t.MailFrom, LocalHostname: t.Peer.Hostname, Now: time.Now(),
 	})
+	took(r.metrics.spf, start, string(e.Result))
 	t.spf = &e
 	return e
 }
@@ -73,10 +75,14 @@ func (r *Receiver) investigate(ctx context.Context, t *Transaction, l *letter, c
 	now := time.Now()
 	all.Go(func() { i.spf = r.checkSPF(ctx, t) })
 	if !t.Peer.IP.IsLoopback() { // Those have no names that say anything.
-		all.Go(func() { i.reverse = iprev.Check(ctx, r.opts.Resolver, t.Peer.IP) })
+		all.Go(func() {
+			i.reverse = iprev.Check(ctx, r.opts.Resolver, t.Peer.IP)
+			r.metrics.reverse.WithLabelValues(string(i.reverse.Result)).Inc()
+		})
 	}
 	all.Go(func() {
 		i.dkim, dkimErr = dkim.Verify(ctx, r.opts.Resolver, content, size, dkim.VerifyOptions{Now: now})
+		took(r.metrics.dkim, now, bestOf(i.dkim))
 	})
 	if l.header.Count("ARC-Seal") > 0 {
 		all.Go(func() { i.arc, arcErr = arc.Verify(ctx, r.opts.Resolver, content, size, arc.Options{Now: now}) })
@@ -88,7 +94,9 @@ func (r *Receiver) investigate(ctx context.Context, t *Transaction, l *letter, c
 		}
 	}
 	if !i.from.IsZero() {
+		start := time.Now()
 		i.dmarc = dmarc.Evaluate(ctx, r.opts.Resolver, i.dmarcArgs())
+		took(r.metrics.dmarc, start, string(i.dmarc.Result))
 	}
 	return i, nil
 }
