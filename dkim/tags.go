@@ -120,7 +120,10 @@ func (r *reader) base64(name string) []byte {
 
 // decodeBase64 decodes what may have white space in it.
 func decodeBase64(s string) ([]byte, error) {
-	return base64.StdEncoding.Strict().DecodeString(strings.NewReplacer(" ", "", "\t", "").Replace(s))
+	if strings.ContainsAny(s, " \t") {
+		s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == '\t' }), "")
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
 }
 
 // list returns the items of a value separated by colons, nil without the tag. An

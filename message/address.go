@@ -188,7 +188,7 @@ func localpart(words []word) string {
 	if !quote || isDotAtom(s) {
 		return s
 	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	return quoteString(s)
 }
 
 // isDotAtom tells if s needs no quotes as a local part. Bytes of 8 bits don't

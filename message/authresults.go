@@ -168,7 +168,7 @@ func isASCII(s string) bool {
 
 // quoteString returns s as a quoted-string, RFC 5322, section 3.2.4.
 func quoteString(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	return `"` + escape(s, `\"`) + `"`
 }
 
 // AuthResultsID returns who wrote an Authentication-Results field, in lower case

@@ -161,7 +161,22 @@ func (w *HeaderWriter) Received(r Received) {
 
 // comment returns s as a comment.
 func comment(s string) string {
-	return "(" + strings.NewReplacer(`\`, `\\`, "(", `\(`, ")", `\)`).Replace(s) + ")"
+	return "(" + escape(s, `\()`) + ")"
+}
+
+// escape returns s with a backslash before each of some ASCII characters.
+func escape(s, special string) string {
+	if !strings.ContainsAny(s, special) {
+		return s
+	}
+	var b strings.Builder
+	for i := range len(s) {
+		if strings.IndexByte(special, s[i]) >= 0 {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // FormatDate formats a time for a header field (RFC 5322, section 3.3).
