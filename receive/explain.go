@@ -102,6 +102,7 @@ func (x *explaining) setEnvelope(env envelope) {
 		p.Hello.Name = env.hello
 	}
 	p.Hello.Text = p.Hello.Name.XString(false)
+	p.Exempt = x.r.opts.Exempt != nil && x.r.opts.Exempt(p.IP)
 	x.t.MailFrom = env.mailFrom
 	if x.q.MailFrom != nil {
 		x.t.MailFrom = *x.q.MailFrom

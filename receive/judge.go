@@ -85,7 +85,7 @@ func (j *judge) message(ctx context.Context, a *store.Account, rcpt *Recipient, 
 	}
 	m := &screen.Message{
 		Now: j.now, Sender: j.inv.facts.Sender(), Ours: j.ours, AuthRequired: out.target.AuthRequired, Introbox: account.Introbox,
-		DMARC: j.inv.dmarcEvidence(), ARC: j.inv.arcEvidence(), Plain: j.t.Peer.TLS == nil && !j.t.Peer.NoTLS && !j.ours,
+		DMARC: j.inv.dmarcEvidence(), ARC: j.inv.arcEvidence(), Plain: j.t.Peer.TLS == nil && !j.t.Peer.NoTLS && !j.t.Peer.Exempt && !j.ours,
 		NotToMe: !j.addressed(rcpt, out.place),
 	}
 	if j.inv.checked {

@@ -53,6 +53,10 @@ type Options struct {
 	// message is for all its recipients or for none.
 	Queue *queue.DB
 
+	// Exempt tells which peers have no limits and don't wait, for what is explained; as
+	// Peer.Exempt. Nil: none.
+	Exempt func(ip netip.Addr) bool
+
 	// Resolver is asked who a message comes from. Nil: nothing is looked up, all
 	// senders count as not verified, and all names as fine.
 	Resolver dns.Resolver

@@ -368,7 +368,7 @@ func (s *System) makeMail(context.Context) error {
 	if s.opts.Local == nil {
 		received.Resolver = s.opts.Resolver
 	} else {
-		received.CatchAllAccount, received.Specials = s.opts.Local.Account, true
+		received.CatchAllAccount, received.Specials, received.Exempt = s.opts.Local.Account, true, netip.Addr.IsLoopback
 		submitted.CatchAllAccount, submitted.Specials, submitted.Unlimited = s.opts.Local.Account, true, true
 	}
 	var err error
