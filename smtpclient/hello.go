@@ -174,7 +174,7 @@ func (c *Client) startTLS(ctx context.Context) error {
 }
 
 func (c *Client) handshake(ctx context.Context) error {
-	state, err := c.wire.handshake(ctx, c.opts.TLSConfig)
+	state, err := c.wire.handshake(ctx, c.tlsConfig())
 	if err != nil {
 		c.broken = true
 		return c.tlsError(ctx, err)

@@ -1,5 +1,6 @@
 // Package smtpclient speaks SMTP as a client (RFC 5321) over a connection it is
-// given: one conversation, with any number of messages.
+// given: one conversation, with any number of messages. Whether the server is who
+// it should be is verified by common CAs, by TLSA records, or both, as it is told.
 //
 // It knows no DNS, no policy and no retries: package delivery and the sendmail
 // command decide what to connect to and what to demand.
@@ -73,7 +74,8 @@ type Options struct {
 	Hello string // Name for EHLO, required: a domain in A-labels or an address literal.
 
 	TLS       TLSMode
-	TLSConfig *tls.Config // Required unless TLSSkip. With ServerName. Verification is as it says.
+	TLSConfig *tls.Config // Required unless TLSSkip. With ServerName. Verification is as it says, unless Verify does.
+	Verify    *Verify     // How the server is verified, instead of as the TLSConfig says.
 
 	// Auth chooses a mechanism from those the server offers, after TLS, in upper
 	// case; cs is nil in plain text. If it returns a nil Client there is no
@@ -131,6 +133,8 @@ type Client struct {
 	wire *wire
 	ext  Extensions
 	tls  *tls.ConnectionState
+
+	verified Verified // In the handshake.
 
 	broken bool // See Broken.
 	closed bool
