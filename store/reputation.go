@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ import (
 // reputationSlack is how many more messages a row has than decisions look at, so
 // that as many can be unmarked before one is missing.
 const reputationSlack = 10
+
+// reputationsHeld is how many rows are changed in memory before they are written:
+// a few MiB.
+const reputationsHeld = 5000
 
 // errReputation means a row can't be read.
 var errReputation = errors.New("store: malformed reputation")
@@ -100,12 +105,9 @@ func unpackLearned(b []byte) (list []learned, err error) {
 	return list, nil
 }
 
-// change counts a message as is in place of was. At most most are kept, the newest.
-func (r *Reputation) change(l learned, was, is Class, most int) error {
-	list, err := unpackLearned(r.Recent)
-	if err != nil {
-		return err
-	}
+// change counts a message as is in place of was, in the row and in list, which
+// stands for Recent. At most most are kept, the newest.
+func (r *Reputation) change(list []learned, l learned, was, is Class, most int) []learned {
 	r.count(was, -1)
 	r.count(is, 1)
 	list = slices.DeleteFunc(list, func(o learned) bool { return o.emailID == l.emailID })
@@ -125,8 +127,7 @@ func (r *Reputation) change(l learned, was, is Class, most int) error {
 	if r.Junk == junk && r.NotJunk == notJunk {
 		r.Floor, r.FloorID = 0, 0 // Nothing is missing.
 	}
-	r.Recent = packLearned(list)
-	return nil
+	return list
 }
 
 func (r *Reputation) count(c Class, n int64) {
@@ -177,6 +178,11 @@ func (tx *Tx) learn(e *Email, was, is Class) error {
 	} else if err != nil {
 		return err
 	}
+	if len(tx.reputations) >= reputationsHeld {
+		if err := tx.writeReputations(); err != nil {
+			return err
+		}
+	}
 	l := learned{emailID: e.ID, received: e.Received.Unix(), localpart: hashLocalpart(e.Facts.From)}
 	for _, k := range keys {
 		if err := tx.learnKey(reputationKey(e.MailboxID, k), l, was, is, learnedMax(k.Kind)); err != nil {
@@ -186,27 +192,54 @@ func (tx *Tx) learn(e *Email, was, is Class) error {
 	return nil
 }
 
-// learnKey changes one row. One that says nothing any more goes.
+// learnKey changes one row. It is written at the end of the function: who marks
+// many messages often marks those of one sender.
 func (tx *Tx) learnKey(key string, l learned, was, is Class, most int) error {
-	r := Reputation{Key: key}
-	err := tx.b.Get(&r)
-	there := err == nil
-	if err != nil && !errors.Is(err, bstore.ErrAbsent) {
-		return err
+	c := tx.reputations[key]
+	if c == nil {
+		c = &reputationChange{row: Reputation{Key: key}}
+		err := tx.b.Get(&c.row)
+		if err != nil && !errors.Is(err, bstore.ErrAbsent) {
+			return err
+		}
+		c.there = err == nil
+		if c.list, err = unpackLearned(c.row.Recent); err != nil {
+			return err
+		}
+		tx.reputations[key] = c
 	}
-	if err := r.change(l, was, is, most); err != nil {
-		return err
+	c.list = c.row.change(c.list, l, was, is, most)
+	return nil
+}
+
+// reputationChange is a row that the running function has read, and changes.
+type reputationChange struct {
+	row   Reputation
+	list  []learned // In place of row.Recent.
+	there bool      // It is in the database.
+}
+
+// writeReputations writes the rows that the function has changed. Those that say
+// nothing any more go.
+func (tx *Tx) writeReputations() error {
+	for _, key := range slices.Sorted(maps.Keys(tx.reputations)) {
+		c := tx.reputations[key]
+		var err error
+		c.row.Changed, c.row.Recent = day(time.Now()), packLearned(c.list)
+		switch empty := c.row.Junk == 0 && c.row.NotJunk == 0; {
+		case c.there && empty:
+			err = tx.b.Delete(&Reputation{Key: key})
+		case c.there:
+			err = tx.b.Update(&c.row)
+		case !empty:
+			err = tx.b.Insert(&c.row)
+		}
+		if err != nil {
+			return fmt.Errorf("writing reputation %q: %w", key, err)
+		}
 	}
-	r.Changed = day(time.Now())
-	switch empty := r.Junk == 0 && r.NotJunk == 0; {
-	case there && empty:
-		return tx.b.Delete(&Reputation{Key: key})
-	case there:
-		return tx.b.Update(&r)
-	case empty:
-		return nil
-	}
-	return tx.b.Insert(&r)
+	clear(tx.reputations)
+	return nil
 }
 
 // day returns the days since 1970. It is how exact Reputation.Changed is, so that

@@ -45,7 +45,7 @@ func TestReputationChange(t *testing.T) {
 					}
 				}
 			}
-			if err := r.change(l, classes[id], is, most); err != nil {
+			if err := r.learn(l, classes[id], is, most); err != nil {
 				t.Fatal(err)
 			}
 			if classes[id] != Unclassified && is == Unclassified {
@@ -85,18 +85,27 @@ func TestReputationChange(t *testing.T) {
 	}
 }
 
+// learn changes a row.
+func (r *Reputation) learn(l learned, was, is Class, most int) error {
+	list, err := unpackLearned(r.Recent)
+	if err == nil {
+		r.Recent = packLearned(r.change(list, l, was, is, most))
+	}
+	return err
+}
+
 // TestReputationForgotten: a message that was marked before its row was forgotten
 // does not make sums less than what is there.
 func TestReputationForgotten(t *testing.T) {
 	t.Parallel()
 	r := Reputation{}
 	for i, is := range []Class{ClassJunk, Unclassified} {
-		if err := r.change(learned{emailID: 1, received: 1}, ClassNotJunk, is, 12); err != nil || r.NotJunk != 0 || r.Junk != int64(1-i) && r.Junk != 1 {
+		if err := r.learn(learned{emailID: 1, received: 1}, ClassNotJunk, is, 12); err != nil || r.NotJunk != 0 || r.Junk != int64(1-i) && r.Junk != 1 {
 			t.Errorf("step %d: got %+v, %v", i, r, err)
 		}
 	}
 	r = Reputation{}
-	if err := errors.Join(r.change(learned{emailID: 2, received: 2}, Unclassified, ClassJunk, 12), r.change(learned{emailID: 1, received: 1}, ClassJunk, Unclassified, 12)); err != nil || r.Junk != 1 {
+	if err := errors.Join(r.learn(learned{emailID: 2, received: 2}, Unclassified, ClassJunk, 12), r.learn(learned{emailID: 1, received: 1}, ClassJunk, Unclassified, 12)); err != nil || r.Junk != 1 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 }

@@ -16,12 +16,15 @@ type Tx struct {
 	row      accountRow // Written back by flush.
 
 	// Of the function that runs now.
-	wrote    bool // Something was written: an error spoils the transaction.
-	modSeq   int64
-	commit   *commit
-	boxes    map[int64]*Mailbox // Mailboxes read, with changes not yet written.
-	dirty    map[int64]bool     // Those to be written.
-	newBoxes map[string]int64   // Changes to Account.boxes; 0 for names that are gone.
+	wrote  bool // Something was written: an error spoils the transaction.
+	modSeq int64
+	commit *commit
+	boxes  map[int64]*Mailbox // Mailboxes read, with changes not yet written.
+	dirty  map[int64]bool     // Those to be written.
+
+	reputations map[string]*reputationChange // To be written, by key.
+
+	newBoxes map[string]int64 // Changes to Account.boxes; 0 for names that are gone.
 
 	// Of the whole transaction.
 	commits []*commit
@@ -43,7 +46,7 @@ func newTx(a *Account, b *bstore.Tx, row accountRow, writable bool) *Tx {
 // begin prepares for the next function.
 func (tx *Tx) begin(origin *Watch) {
 	tx.wrote, tx.modSeq, tx.commit = false, 0, &commit{origin: origin}
-	tx.boxes, tx.dirty = map[int64]*Mailbox{}, map[int64]bool{}
+	tx.boxes, tx.dirty, tx.reputations = map[int64]*Mailbox{}, map[int64]bool{}, map[string]*reputationChange{}
 }
 
 // beginRecord prepares for the next record: it has a ModSeq of its own, and
@@ -106,6 +109,9 @@ func (tx *Tx) endFunction() error {
 		}
 	}
 	tx.dirty = map[int64]bool{}
+	if err := tx.writeReputations(); err != nil {
+		return err
+	}
 	if len(tx.commit.changes) > 0 {
 		tx.commits = append(tx.commits, tx.commit)
 	}
