@@ -1,6 +1,7 @@
 package interop
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -64,7 +65,7 @@ func testDKIMPostfix(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records := append(added.DNSRecords, admin.DNSRecord{Name: "sel._domainkey.postfix.test.", Type: "TXT", Value: text.Text()})
+	records := append(added.DNSRecords, admin.DNSRecord{Name: "_dmarc.postfix.test.", Type: "TXT", Value: "v=DMARC1; p=reject"}, admin.DNSRecord{Name: "sel._domainkey.postfix.test.", Type: "TXT", Value: text.Text()})
 	addRecords(t, dir, records)
 	startOpenDKIM(t, dir, s.opendkimKey(t, "rsa"))
 	addToFile(t, filepath.Join(p.dir, "etc", "main.cf"), "smtpd_milters = inet:"+milterAddress+"\n")
@@ -72,9 +73,12 @@ func testDKIMPostfix(t *testing.T, dir string) {
 
 	p.relay(t, "odd@postfix.test", gosmtp.MailOptions{}, newMail("odd@postfix.test", "theirs", oddBody), address("bob"))
 	got := w.received(t, "bob", "Subject: mail theirs")
-	if !strings.Contains(got, "\r\nDKIM-Signature: ") || !strings.Contains(got, "dkim=pass") || !strings.Contains(got, "header.d=postfix.test") {
-		t.Errorf("got %q", short(got))
+	for _, want := range []string{"\r\nDKIM-Signature: ", "dkim=pass", "header.d=postfix.test", "spf=pass", "dmarc=pass", "policy.dmarc=none"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in %q", want, short(got))
+		}
 	}
+	testForgedPostfix(t)
 	r, err := resolver.New(resolver.Options{CacheSize: -1})
 	if err != nil {
 		t.Fatal(err)
@@ -91,6 +95,21 @@ func testDKIMPostfix(t *testing.T, dir string) {
 	got = p.received(t, "x@postfix.test", "Subject: mail ours")
 	if !strings.Contains(got, "Authentication-Results: mx.postfix.test;\r\n\tdkim=pass (2048-bit key") || !strings.Contains(got, "header.d=signed.test") {
 		t.Errorf("to Postfix: got %q", short(got))
+	}
+}
+
+// testForgedPostfix sends us mail that says it is from Postfix, as its domain does not
+// want it.
+func testForgedPostfix(t *testing.T) {
+	t.Helper()
+	c, err := gosmtp.Dial(ourIP + ":25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	err = transact(c, "x@plain.test", gosmtp.MailOptions{}, newMail("odd@postfix.test", "forged", oddBody), address("bob"))
+	if se, ok := errors.AsType[*gosmtp.SMTPError](err); !ok || se.Code != 550 || se.EnhancedCode != (gosmtp.EnhancedCode{5, 7, 26}) {
+		t.Errorf("forged: got %v", err)
 	}
 }
 
