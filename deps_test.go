@@ -27,7 +27,7 @@ var layers = []layer{
 	},
 	{
 		name: "parts",
-		packages: "internal/fault logfmt lineio atomicfile loop ratelimit resolver dnstest smtpclient imapclient" +
+		packages: "internal/fault logfmt lineio atomicfile loop ratelimit resolver dnstest policyhost smtpclient imapclient" +
 			" autotls rdap sandbox journal internal/transcript",
 		ordered: true,
 		forbid:  "log log/slog github.com/prometheus/...",
