@@ -213,6 +213,17 @@ func (c *Client) TLS() *tls.ConnectionState { return c.tls }
 // Broken returns whether the connection can't be used for another message.
 func (c *Client) Broken() bool { return c.broken || c.closed }
 
+// Detach returns the connection, with TLS if that was done, for who wants to speak
+// by himself. What the server has said without being asked is lost. The Client can't
+// be used after it, and need not be closed.
+func (c *Client) Detach() net.Conn {
+	c.closed = true
+	// The limits were for what the Client has said and heard. An error is found by
+	// who reads.
+	_ = c.wire.raw.SetDeadline(time.Time{})
+	return c.wire.conn
+}
+
 // Close says QUIT if that makes sense, without a long wait, and closes the
 // connection.
 func (c *Client) Close() error {
