@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/mjl-/mox/mtasts"
 )
 
 // Exit codes.
@@ -98,6 +100,7 @@ var commands = []command{
 	{"dmarc lookup", "[-server address] [-mode mode] [-json] domain", dmarcLookupHelp, runDMARCLookup},
 	{"dmarc verify", "[-server address] [-mode mode] [-json] ip mailfrom helo", dmarcVerifyHelp, runDMARCVerify},
 	{"dmarc checkreportaddrs", "[-server address] [-mode mode] [-json] domain", dmarcCheckReportAddrsHelp, runDMARCCheckReportAddrs},
+	{"mtasts lookup", "[-server address] [-mode mode] [-json] domain", mtastsLookupHelp, runMTASTSLookup},
 	{"dnsbl check", "[-server address] [-mode mode] [-json] zone ip", dnsblCheckHelp, runDNSBLCheck},
 	{"dnsbl checkhealth", "[-server address] [-mode mode] [-json] zone", dnsblCheckHealthHelp, runDNSBLCheckHealth},
 	{"sendmail", "[-t] [-i] [-F name] [-f address] [-v] [-C file] [address ...]", sendmailHelp, runSendmail},
@@ -146,6 +149,7 @@ type invocation struct {
 	profiles profiles
 
 	sendmail sendmailEnv
+	getter   mtasts.Getter // Nil: asks policy hosts. Tests have others.
 }
 
 // usageError is a mistake in the arguments, empty for "none of the above".
