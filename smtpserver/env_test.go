@@ -63,6 +63,7 @@ type settings struct {
 	dynamic    *config.Dynamic // Nil: testConfig.
 	blocklists []dns.Domain
 	firstTime  time.Duration
+	hurried    bool // Nobody is slowed down.
 
 	submission, implicit, plainLogin, cramMD5, requireTLS bool
 	strict                                                bool // Logins from loopback have limits too.
@@ -148,6 +149,9 @@ func newEnv(t testing.TB, set settings) *env {
 	}
 	if e.server, err = New(opts); err != nil {
 		t.Fatal(err)
+	}
+	if set.hurried {
+		e.server.opts.SleepersMax = -1
 	}
 	e.listener = Listener{
 		Name: "test", Hostname: dns.Domain{ASCII: "mx.example.org"}, MessageSizeMax: set.sizeMax,

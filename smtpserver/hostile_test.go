@@ -72,7 +72,6 @@ type hostile struct {
 
 const (
 	plainFrom = "From: <x@soft.example>\r\n"
-	mib       = 1 << 20
 
 	// hostileSignature is cheap to parse, and has to be looked up. %d are numbers.
 	hostileSignature = "DKIM-Signature: v=1;a=ed25519-sha256;d=a%d.example;s=k;h=From:Subject;bh=%s;b=AA==\r\n"

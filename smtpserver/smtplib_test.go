@@ -98,7 +98,7 @@ func TestSMTPLib(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			set := settings{dynamic: verdictsConfig(), quota: tc.quota, remote: "192.0.2.25"}
+			set := settings{dynamic: verdictsConfig(), quota: tc.quota, remote: "192.0.2.25", hurried: true}
 			if tc.ip != "" {
 				set.remote = tc.ip
 			}
@@ -110,7 +110,6 @@ func TestSMTPLib(t *testing.T) {
 				set.blocklists = []dns.Domain{{ASCII: "bl.example"}}
 			}
 			e := newEnv(t, set)
-			e.server.opts.SleepersMax = -1 // Nobody is slowed down.
 			if tc.past != "" {
 				e.play(tc.past)
 			}
