@@ -126,11 +126,7 @@ func (a *attempt) check(r *rcpt) *failure {
 	if r.Transport != "" {
 		return &failure{code: smtp.CodeLocalError, enhanced: statusMisconfigured, text: fmt.Sprintf("the transport %q is not configured", r.Transport)}
 	}
-	f := decideTLS(tlsEvidence{requireTLS: r.RequireTLS}).refuse
-	if f != nil {
-		a.sender.metrics.requireTLS.WithLabelValues(requireTLSNoPolicy).Inc()
-	}
-	return f
+	return nil
 }
 
 // hosts returns the hosts to try, in order.
@@ -152,7 +148,7 @@ func (a *attempt) hosts(ctx context.Context) ([]target, *failure) {
 	a.log.DebugContext(ctx, "mail servers", "domain", where.Domain.String(), "records", len(mx), "hosts", len(names), "authentic", result.Authentic, "err", err)
 	var hosts []target
 	for _, name := range names {
-		hosts = append(hosts, target{name: name})
+		hosts = append(hosts, target{name: name, nextHop: where.Domain, mx: result})
 	}
 	return hosts, f
 }
@@ -162,13 +158,14 @@ func (a *attempt) hosts(ctx context.Context) ([]target, *failure) {
 func (a *attempt) try(ctx context.Context, t target) bool {
 	a.at = place{}
 	todo := a.pending()
-	ips, f := a.addresses(ctx, t)
+	ips, result, f := a.addresses(ctx, t)
 	if f != nil {
 		a.record(todo, f)
 		return f.enhanced != statusLoop // They would send it back to us.
 	}
+	known := a.promised(ctx, t, result)
 	for range conversationsMax {
-		c, f := a.connect(ctx, t, ips)
+		c, f := a.connect(ctx, t, ips, known)
 		if f != nil {
 			a.record(todo, f)
 			return true

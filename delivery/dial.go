@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/smtpclient"
 )
@@ -44,17 +45,19 @@ func (c *conversation) close(ctx context.Context, a *attempt) {
 // connect returns a conversation with a host at one of ips, in their order. It
 // goes on with the next address if one can't be reached, but not when what answers
 // there is no use: that is the host's answer.
-func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr) (*conversation, *failure) {
-	evidence := tlsEvidence{name: serverName(t), requireTLS: a.pending()[0].RequireTLS}
+//
+// Known is what the host promises.
+func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known promise) (*conversation, *failure) {
+	evidence := tlsEvidence{dane: known.evidence, requireTLS: a.pending()[0].RequireTLS}
 	policy := decideTLS(evidence)
 	if policy.refuse != nil {
-		return nil, policy.refuse
+		return nil, a.refusal(ctx, t, policy, known)
 	}
 	conn, ip, err := a.dial(ctx, t, ips)
 	if err != nil {
 		return nil, a.dialFailure(ctx, t, err)
 	}
-	c, err := a.greet(ctx, conn, t, ip, policy)
+	c, err := a.greet(ctx, conn, t, ip, demands{policy, known.finding})
 	if !errors.Is(err, smtpclient.ErrTLS) || !policy.fallback || ctx.Err() != nil {
 		return c, a.conversationFailure(ctx, t, err)
 	}
@@ -65,7 +68,7 @@ func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr) (*con
 	if err != nil {
 		return nil, a.dialFailure(ctx, t, err)
 	}
-	c, err = a.greet(ctx, conn, t, ip, decideTLS(evidence))
+	c, err = a.greet(ctx, conn, t, ip, demands{decideTLS(evidence), known.finding})
 	return c, a.conversationFailure(ctx, t, err)
 }
 
@@ -145,13 +148,12 @@ func (a *attempt) conversationFailure(ctx context.Context, t target, err error) 
 }
 
 // greet begins a conversation on conn.
-func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.Addr, policy tlsPolicy) (*conversation, error) {
+func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.Addr, d demands) (*conversation, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
 	c := &conversation{target: t, ctx: ctx, cancel: cancel}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
-	opts := smtpclient.Options{
-		Hello: a.config.Hostname.ASCII, TLS: policy.mode, TLSConfig: policy.config, Observe: a.sender.metrics.command,
-	}
+	opts := smtpclient.Options{Hello: a.config.Hostname.ASCII, Observe: a.sender.metrics.command}
+	d.options(&opts, t)
 	if a.log.Enabled(ctx, logfmt.LevelTrace) {
 		opts.Trace = func(sent bool, line string) {
 			prefix := "RC"
@@ -166,36 +168,36 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 		cancel()
 		return nil, err
 	}
-	if c.TLS() != nil {
-		a.at.tls = tlsUnverified
-	}
+	a.at.tls = d.protection(c.Client)
+	a.log.DebugContext(ctx, "conversation", "host", t.String(), "ip", ip.String(), "tls", a.at.tls, "reason", d.why, "pkix_err", c.Verified().PKIX.Err)
 	return c, nil
 }
 
-// addresses returns where a host can be reached, in order.
-func (a *attempt) addresses(ctx context.Context, t target) ([]netip.Addr, *failure) {
-	found := []netip.Addr{t.ip}
+// addresses returns where a host can be reached, in order, and what there is to know
+// of that answer.
+func (a *attempt) addresses(ctx context.Context, t target) ([]netip.Addr, dns.Result, *failure) {
+	found, result := []netip.Addr{t.ip}, dns.Result{}
 	if !t.ip.IsValid() {
 		var err error
-		if found, err = a.lookupIP(ctx, t); errors.Is(context.Cause(ctx), errInterrupted) {
-			return nil, classify(t.String(), errInterrupted)
+		if found, result, err = a.lookupIP(ctx, t); errors.Is(context.Cause(ctx), errInterrupted) {
+			return nil, result, classify(t.String(), errInterrupted)
 		} else if err != nil {
 			f := lookupFailure("addresses of "+t.String(), err, unroutable("the mail server "+t.String()+" has no address"))
 			f.elsewhere = true
-			return nil, f
+			return nil, result, f
 		}
 	}
 	if slices.ContainsFunc(found, a.identity.hasAddress) {
-		return nil, loopFailure(a.domain)
+		return nil, result, loopFailure(a.domain)
 	}
 	a.at.dualStack = slices.ContainsFunc(found, is4) && !allAre4(found)
 	ips := orderAddresses(found, a.lastDialed())
 	if len(ips) == 0 {
 		f := unroutable("the mail server " + t.String() + " has no address that can be used")
 		f.elsewhere = true
-		return nil, f
+		return nil, result, f
 	}
-	return ips, nil
+	return ips, result, nil
 }
 
 func is4(ip netip.Addr) bool { return family(ip) == 1 }
@@ -204,11 +206,10 @@ func allAre4(ips []netip.Addr) bool {
 	return !slices.ContainsFunc(ips, func(ip netip.Addr) bool { return !is4(ip) })
 }
 
-func (a *attempt) lookupIP(ctx context.Context, t target) ([]netip.Addr, error) {
+func (a *attempt) lookupIP(ctx context.Context, t target) ([]netip.Addr, dns.Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
-	ips, _, err := a.sender.opts.Resolver.LookupIP(ctx, "ip", t.name.Absolute())
-	return ips, err
+	return a.sender.opts.Resolver.LookupIP(ctx, "ip", t.name.Absolute())
 }
 
 // lastDialed returns the address tried last in the attempt before, the zero value

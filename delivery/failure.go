@@ -2,11 +2,13 @@ package delivery
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 
+	"github.com/mjl-/mox/dane"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/smtpclient"
 )
@@ -96,8 +98,13 @@ func classify(name string, err error) *failure {
 	case errors.Is(err, smtpclient.ErrNoSMTPUTF8):
 		f.enhanced, f.text, f.permanent = statusNoSMTPUTF8, name+" can't take internationalised mail (no SMTPUTF8), which this message is", true
 		f.code = smtp.CodeMailboxPermanent
+	case errors.Is(err, smtpclient.ErrNoRequireTLS):
+		f = noRequireTLS(name + " doesn't promise to see to that")
+		f.err = err
 	case errors.Is(err, smtpclient.ErrContent):
 		return classifyContent(err)
+	case isUnverified(err):
+		f.enhanced, f.text = statusTLS, name+" has a certificate that is not good: "+certificateProblem(err)
 	case errors.Is(err, smtpclient.ErrTLS), errors.Is(err, smtpclient.ErrNoTLS):
 		f.enhanced, f.text = statusTLS, "no TLS with "+name
 	case errors.Is(err, smtpclient.ErrProtocol):
@@ -108,6 +115,27 @@ func classify(name string, err error) *failure {
 		return ours(err)
 	}
 	return f
+}
+
+func isUnverified(err error) bool {
+	_, ok := errors.AsType[*smtpclient.VerifyError](err)
+	return ok
+}
+
+// certificateProblem tells why a server was not verified. What errors say besides
+// is for the log: it has names from the certificate.
+func certificateProblem(err error) string {
+	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
+	_, isOtherName := errors.AsType[x509.HostnameError](err)
+	switch {
+	case errors.Is(err, dane.ErrMismatch):
+		return "its TLSA records (DANE) are about another"
+	case isInvalid && invalid.Reason == x509.Expired:
+		return "it has expired, or is not valid yet"
+	case isOtherName:
+		return "it has another name"
+	}
+	return "nobody who is trusted has signed it"
 }
 
 // classifyContent is for a message that we can't send: for now if its file can't

@@ -23,11 +23,17 @@ const (
 const (
 	tlsNone       = "none"
 	tlsUnverified = "unverified"
+	tlsPKIX       = "pkix"
+	tlsDANE       = "dane"
+	tlsBoth       = "pkix+dane"
 )
 
-// requireTLSNoPolicy is the value of the label "reason" for messages that require
-// TLS where nothing says how to verify it.
-const requireTLSNoPolicy = "nopolicy"
+// Values of the label "reason" for messages that require TLS: nothing says how to
+// verify it, or the server does not promise to require it in turn.
+const (
+	requireTLSNoPolicy  = "nopolicy"
+	requireTLSNoSupport = "norequiretls"
+)
 
 // Values of the label "transport".
 const (
@@ -46,6 +52,9 @@ type metrics struct {
 	authentic    prometheus.Counter
 	fallbacks    prometheus.Counter
 	requireTLS   *prometheus.CounterVec
+	daneRequired prometheus.Counter
+	daneErrors   prometheus.Counter
+	daneUnusable prometheus.Counter
 	maybeSent    prometheus.Counter
 	notices      *prometheus.CounterVec
 	commands     *prometheus.HistogramVec
@@ -65,9 +74,12 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		authentic:    newCounter("mox_queue_destinations_authentic_total", "Those with an answer that is protected by DNSSEC."),
 		fallbacks:    newCounter("mox_queue_plaintext_fallback_total", "Connections made again without TLS because it failed."),
 		requireTLS: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mox_queue_requiretls_unsupported_total", Help: "Messages that can't be sent as they require TLS.",
+			Name: "mox_queue_requiretls_unsupported_total", Help: "Times a server can't be sent a message as that requires TLS.",
 		}, []string{"reason"}),
-		maybeSent: newCounter("mox_queue_maybe_sent_total", "Messages whose end was sent and not answered: they may arrive twice."),
+		daneRequired: newCounter("mox_queue_destination_dane_required_total", "Servers that must be verified by their TLSA records."),
+		daneErrors:   newCounter("mox_queue_destination_dane_gathertlsa_errors_total", "Servers whose TLSA records could not be looked up."),
+		daneUnusable: newCounter("mox_queue_destination_dane_starttlsunverified_total", "Servers with TLSA records of which none can be used: TLS is required, without verification."),
+		maybeSent:    newCounter("mox_queue_maybe_sent_total", "Messages whose end was sent and not answered: they may arrive twice."),
 		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_queue_notification_total", Help: "Notifications to senders of mail that is delayed or failed, and those that could not be made.",
 		}, []string{"action", "result"}),
@@ -81,8 +93,10 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		m.connections.WithLabelValues(r)
 	}
 	m.requireTLS.WithLabelValues(requireTLSNoPolicy)
+	m.requireTLS.WithLabelValues(requireTLSNoSupport)
 	all := []prometheus.Collector{
 		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.requireTLS, m.maybeSent, m.notices, m.commands,
+		m.daneRequired, m.daneErrors, m.daneUnusable,
 	}
 	for _, c := range append(all, queueGauges(stats)...) {
 		if err := reg.Register(c); err != nil {
@@ -127,6 +141,18 @@ func (m *metrics) destination(authentic bool) {
 	m.destinations.Inc()
 	if authentic {
 		m.authentic.Inc()
+	}
+}
+
+// promise counts what a server promises.
+func (m *metrics) promise(e daneEvidence) {
+	switch e {
+	case daneUsable:
+		m.daneRequired.Inc()
+	case daneUnusable:
+		m.daneUnusable.Inc()
+	case daneUnknown:
+		m.daneErrors.Inc()
 	}
 }
 

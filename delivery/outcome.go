@@ -103,7 +103,7 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 // Many servers refuse mail over IPv6 that they take over IPv4, so that one more
 // attempt, from the other family, is worth it.
 func otherFamilyMayDo(m *queue.Message, t try) bool {
-	return t.failure.permanent && t.dualStack && m.Attempts <= 1 && strings.HasPrefix(t.failure.enhanced, "5.7.")
+	return t.failure.permanent && t.dualStack && m.Attempts <= 1 && strings.HasPrefix(t.failure.enhanced, "5.7.") && t.failure.enhanced != statusNoRequireTLS
 }
 
 // retry makes v one for another attempt at next.

@@ -27,6 +27,7 @@ func TestDecide(t *testing.T) {
 	permanent := &failure{code: 550, enhanced: "5.1.1", text: "no"}
 	permanent.permanent = true
 	policy := &failure{code: 550, enhanced: "5.7.1", text: "blocked", permanent: true}
+	unverified := noRequireTLS("nothing tells how to verify the server")
 	stopped := &failure{enhanced: "4.3.2", text: "stopped", interrupted: true}
 	for _, test := range []struct {
 		name     string
@@ -55,6 +56,7 @@ func TestDecide(t *testing.T) {
 			[]time.Duration{10 * time.Minute, 30 * time.Minute, time.Hour}},
 		{"refused over the other too", queue.Message{Attempts: 2}, 0, try{failure: policy, dualStack: true}, "failed", 0, dsn.Failed, nil},
 		{"refused over the only family", queue.Message{Attempts: 1}, 0, try{failure: policy}, "failed", 0, dsn.Failed, nil},
+		{"TLS is required, which no other family can help", queue.Message{Attempts: 1}, 0, try{failure: unverified, dualStack: true}, "failed", 0, dsn.Failed, nil},
 		{"refused for another reason", queue.Message{Attempts: 1}, 0, try{failure: permanent, dualStack: true}, "failed", 0, dsn.Failed, nil},
 		{"broken off as we stop", queue.Message{Attempts: 1}, 0, try{failure: stopped}, "delayed", 0, "", nil},
 		{"broken off at the last attempt", queue.Message{Attempts: 7}, 4 * time.Hour, try{failure: stopped}, "delayed", 4 * time.Hour, "", nil},

@@ -28,6 +28,11 @@ const (
 type target struct {
 	name dns.Domain
 	ip   netip.Addr
+
+	// How the name was found: the domain, and what there is to know of the answer
+	// that it has, or lacks, MX records.
+	nextHop dns.Domain
+	mx      dns.Result
 }
 
 // String returns the name for people and for the queue.

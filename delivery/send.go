@@ -69,8 +69,11 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		From:     from,
 		EightBit: first.EightBit, // Sent undeclared to servers without 8BITMIME: to convert it would break signatures.
 		SMTPUTF8: first.SMTPUTF8,
-		Size:     int64(len(first.Prefix)) + a.work.Size,
-		Content:  func() (io.ReadCloser, error) { return openMessage(first.Prefix, a.work) },
+
+		RequireTLS: first.RequireTLS != nil && *first.RequireTLS,
+
+		Size:    int64(len(first.Prefix)) + a.work.Size,
+		Content: func() (io.ReadCloser, error) { return openMessage(first.Prefix, a.work) },
 	}
 	for _, r := range batch {
 		t.To = append(t.To, r.path)
@@ -78,6 +81,9 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 	result, err := c.Send(c.ctx, t)
 	if result.MaybeSent {
 		a.sender.metrics.maybeSent.Inc()
+	}
+	if errors.Is(err, smtpclient.ErrNoRequireTLS) {
+		a.sender.metrics.requireTLS.WithLabelValues(requireTLSNoSupport).Inc()
 	}
 	taken := takenOf(result.Rcpts)
 	for i, r := range batch {

@@ -74,7 +74,7 @@ type Message struct {
 	Size     int64  // Of Prefix and content together.
 	Prefix   []byte `bstore:"-"` // Header fields in front of the content, for this recipient. Not in lists.
 
-	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither. Not acted on yet.
+	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
 	Transport  string
 	EnvelopeID string // ENVID of RFC 3461, decoded. Not taken yet, nor the next three.
 
