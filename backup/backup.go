@@ -28,6 +28,7 @@ import (
 	"github.com/mjl-/mox/atomicfile"
 	"github.com/mjl-/mox/authdb"
 	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
@@ -61,6 +62,7 @@ type Options struct {
 	Accounts   *store.Dir
 	Queue      *queue.DB // Nil: there is none.
 	Logins     *authdb.DB
+	Policies   *mtastsdb.DB // Nil: there is none.
 	DataDir    string
 	Log        *slog.Logger
 	Version    string // Of mox.

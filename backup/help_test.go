@@ -23,22 +23,24 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/internal/fault"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 )
 
 // world is a server's files, open as a server has them.
 type world struct {
-	t       testing.TB
-	dir     string // Has config/ and data/.
-	change  func(*Options)
-	faults  *fault.Set
-	store   *store.Dir
-	queue   *queue.DB
-	logins  *authdb.DB
-	backup  *Backup
-	log     *syncBuffer
-	metrics *prometheus.Registry
+	t        testing.TB
+	dir      string // Has config/ and data/.
+	change   func(*Options)
+	faults   *fault.Set
+	store    *store.Dir
+	queue    *queue.DB
+	logins   *authdb.DB
+	policies *mtastsdb.DB
+	backup   *Backup
+	log      *syncBuffer
+	metrics  *prometheus.Registry
 
 	mu    sync.Mutex
 	notes []Note
@@ -104,6 +106,8 @@ func (w *world) start() {
 	var err error
 	w.logins, err = authdb.Open(w.data("auth.db"))
 	must(w.t, err)
+	w.policies, err = mtastsdb.Open(w.data(policiesName))
+	must(w.t, err)
 	w.store, err = store.Open(w.t.Context(), store.Options{Dir: w.data(), Log: log, SegmentSize: 4 << 20, Faults: w.faults})
 	must(w.t, err)
 	opts := queueOptions(w.data(), log)
@@ -119,7 +123,7 @@ func (w *world) open(log *slog.Logger) {
 	c, err := live.Open(filepath.Join(w.dir, "config", config.StaticName), live.Options{WithoutKeys: true})
 	must(w.t, err)
 	opts := Options{
-		Config: c, Accounts: w.store, Queue: w.queue, Logins: w.logins, DataDir: w.data(), Log: log, Version: "v1.2.3", Registerer: w.metrics,
+		Config: c, Accounts: w.store, Queue: w.queue, Logins: w.logins, Policies: w.policies, DataDir: w.data(), Log: log, Version: "v1.2.3", Registerer: w.metrics,
 	}
 	if w.change != nil {
 		w.change(&opts)
@@ -131,7 +135,7 @@ func (w *world) open(log *slog.Logger) {
 // stop closes the files and verifies them.
 func (w *world) stop() {
 	w.t.Helper()
-	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.logins.Close()))
+	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.policies.Close(), w.logins.Close()))
 	w.store = nil
 }
 

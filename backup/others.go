@@ -38,6 +38,7 @@ var dataEntries = map[string]treatment{
 	"journal":             ours,
 	"queue":               ours,
 	"auth.db":             ours,
+	policiesName:          ours,
 	"receivedid.key":      plain,
 	"acme":                plain,
 	"moved":               plain,

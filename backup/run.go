@@ -55,7 +55,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		r.begin, r.checkRoom, r.copyConfig, r.copyAccounts, r.copyLogins, r.copyOthers, r.writeVersion, r.writeManifest, r.end,
+		r.begin, r.checkRoom, r.copyConfig, r.copyAccounts, r.copyLogins, r.copyPolicies, r.copyOthers, r.writeVersion, r.writeManifest, r.end,
 	} {
 		err := step(ctx)
 		if ctx.Err() != nil {
@@ -336,14 +336,27 @@ func (r *run) roomFor(dir string) (bytes int64) {
 // nobody knows.
 func (r *run) copyLogins(ctx context.Context) error {
 	r.note("logins")
-	const name = "auth.db"
+	return r.copyDatabase(ctx, "auth.db", r.b.opts.Logins)
+}
+
+// copyPolicies copies mtasts.db.
+func (r *run) copyPolicies(ctx context.Context) error {
+	if r.b.opts.Policies == nil {
+		return nil
+	}
+	r.note("policies")
+	return r.copyDatabase(ctx, policiesName, r.b.opts.Policies)
+}
+
+// copyDatabase copies a database that is one file of the data directory.
+func (r *run) copyDatabase(ctx context.Context, name string, db copier) error {
 	info, err := os.Stat(filepath.Join(r.b.opts.DataDir, name))
 	if err == nil {
 		err = r.takeRoom(info.Size())
 	}
 	if err == nil {
 		err = atomicfile.Write(filepath.Join(r.dest, DataDir, name), filePerm, func(w io.Writer) error {
-			_, err := r.b.opts.Logins.WriteTo(ctx, w)
+			_, err := db.WriteTo(ctx, w)
 			return err
 		})
 	}

@@ -251,7 +251,7 @@ func (v *verifier) offline(ctx context.Context) (err error) {
 		name string
 		run  func(context.Context) error
 	}{
-		{"version", v.version}, {"manifest", v.manifest}, {"configuration", v.configuration}, {"files", v.unknown}, {"auth.db", v.auth}, {"accounts", v.accounts},
+		{"version", v.version}, {"manifest", v.manifest}, {"configuration", v.configuration}, {"files", v.unknown}, {"auth.db", v.auth}, {policiesName, v.policies}, {"accounts", v.accounts},
 		{"queue", v.queue}, {"hand-overs", v.handovers},
 	}
 	for _, s := range steps {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/authdb"
+	"github.com/mjl-/mox/database"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/store"
 )
 
@@ -180,6 +182,13 @@ func replace(path, by string) func(*testing.T, string) {
 	}
 }
 
+// addPolicy adds a row without a policy.
+func addPolicy(t *testing.T, dir string) {
+	db, err := database.Open(filepath.Join(dir, "data", policiesName), "mtasts", 1, mtastsdb.Entry{})
+	must(t, err)
+	must(t, errors.Join(db.Insert(t.Context(), &mtastsdb.Entry{Domain: "a.example"}), db.Close()))
+}
+
 // damages are what can be wrong with a backup. Each is found by its manifest, and
 // most of them without it too: what is said then of the data directory alone is in
 // alone.
@@ -230,6 +239,10 @@ var damages = []struct {
 	{"auth.db is that of an account", replace("data/auth.db", "data/accounts/a/index.db"),
 		[]string{`data/auth.db: opening database of logins`, `it is "account", not "auth"`}, []string{`it is "account", not "auth"`}},
 
+	{"mtasts.db is truncated", change(half, "data", policiesName), []string{"data/mtasts.db: the file has "}, []string{"mtasts.db: opening database of MTA-STS policies"}},
+	{"mtasts.db is that of logins", replace("data/mtasts.db", "data/auth.db"), []string{`it is "auth", not "mtasts"`}, []string{`it is "auth", not "mtasts"`}},
+	{"a policy that is none", addPolicy, []string{"data/mtasts.db: the file has "}, []string{"mtasts.db: MTA-STS policy of a.example: there is nothing in it"}},
+
 	{"a page of the queue's database", change(branchFlip, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has checksum", "data/queue: "}, []string{"queue: "}},
 	{"the queue's database is truncated", change(half, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has "}, []string{"queue: "}},
 	{"the queue's database is that of an account", replace("data/queue/index.db", "data/accounts/a/index.db"), []string{`it is "account", not "queue"`}, []string{`it is "account", not "queue"`}},
@@ -253,7 +266,7 @@ var damages = []struct {
 	{"the key is short", write("x", "data", "receivedid.key"), []string{"data/receivedid.key: the file has 1 bytes", "data/receivedid.key: key for connection ids has 1 bytes"}, []string{"receivedid.key: key for connection ids has 1 bytes"}},
 	{"the key is missing", remove("data", "receivedid.key"), []string{"data/receivedid.key: the file is missing"}, []string{"warning: receivedid.key: the key for connection ids is missing"}},
 
-	{"a size in the manifest is another", change(func(b []byte) []byte { return bytes.Replace(b, []byte(`"size":24`), []byte(`"size":25`), 1) }, ManifestName),
+	{"a size in the manifest is another", change(func(b []byte) []byte { return bytes.Replace(b, []byte(`"size":24,`), []byte(`"size":25,`), 1) }, ManifestName),
 		[]string{"data/receivedid.key: the file has 24 bytes, the manifest says 25", "manifest.jsonl: backup: manifest is damaged"}, nil},
 	{"the manifest is cut", change(half, ManifestName), []string{"manifest.jsonl: backup: manifest is damaged"}, nil},
 	{"the manifest is something else", write("x\n", ManifestName), []string{"manifest.jsonl: backup: manifest is damaged"}, nil},

@@ -41,7 +41,7 @@ func (v *verifier) running(ctx context.Context, r Options) (err error) {
 		run  func(context.Context, Options) error
 	}{
 		{"files", func(ctx context.Context, _ Options) error { return v.unknown(ctx) }},
-		{"auth.db", v.runningAuth}, {"accounts", v.runningAccounts}, {"queue", v.runningQueue}, {"hand-overs", v.runningHandovers},
+		{"auth.db", v.runningAuth}, {policiesName, v.runningPolicies}, {"accounts", v.runningAccounts}, {"queue", v.runningQueue}, {"hand-overs", v.runningHandovers},
 	}
 	for _, s := range steps {
 		v.begin(s.name)

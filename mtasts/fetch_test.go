@@ -50,7 +50,7 @@ func TestFetch(t *testing.T) {
 		if !errors.Is(err, test.want) || FailureOf(err) != test.failure || calls != 1 || err != nil && !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %v, %q, with %d calls", test.name, err, FailureOf(err), calls)
 		}
-		if test.want == nil && (p.Mode != Enforce || text != rfcPolicy) || test.want == ErrPolicy && text != "hello" {
+		if test.want == nil && (p.Mode != Enforce || text != rfcPolicy) || test.failure == FailurePolicy && text != "hello" {
 			t.Errorf("%s: got %+v, %q", test.name, p, text)
 		}
 	}

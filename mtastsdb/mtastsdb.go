@@ -67,6 +67,17 @@ func Open(path string) (*DB, error) {
 	return &DB{file}, nil
 }
 
+// OpenCopy opens a copy of the file at path, made in the directory dir. It is for
+// looking at a file that must not change, and that nobody writes to. The caller
+// calls remove when it is done, which closes the copy.
+func OpenCopy(ctx context.Context, path, dir string) (db *DB, remove func() error, err error) {
+	file, remove, err := database.OpenCopy(ctx, path, dir, kind, schemaVersion, Entry{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening database of MTA-STS policies: %w", err)
+	}
+	return &DB{file}, remove, nil
+}
+
 // Close waits for running calls. The DB may not be used after it.
 func (db *DB) Close() error { return db.file.Close() }
 

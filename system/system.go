@@ -40,6 +40,7 @@ import (
 	"github.com/mjl-/mox/logfmt"
 	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/metrics"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/ratelimit"
 	"github.com/mjl-/mox/receive"
@@ -151,6 +152,7 @@ type System struct {
 	cidKey   cid.Key
 	cids     *cid.Counter
 	logins   *authdb.DB
+	policies *mtastsdb.DB
 	accounts *store.Dir
 	queue    *queue.DB
 	backup   *backup.Backup
@@ -298,6 +300,9 @@ func (s *System) openKeys(context.Context) error {
 func (s *System) openStores(ctx context.Context) error {
 	var err error
 	if s.logins, err = authdb.Open(s.dir("auth.db")); err != nil {
+		return err
+	}
+	if s.policies, err = mtastsdb.Open(s.dir("mtasts.db")); err != nil {
 		return err
 	}
 	counters, err := newStoreMetrics(s.registry)
@@ -476,6 +481,9 @@ func (s *System) Close() error {
 	}
 	if s.accounts != nil {
 		errs = append(errs, s.accounts.Close())
+	}
+	if s.policies != nil {
+		errs = append(errs, s.policies.Close())
 	}
 	if s.logins != nil {
 		errs = append(errs, s.logins.Close())
