@@ -229,6 +229,8 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 	case c.fetches <- struct{}{}:
 		defer func() { <-c.fetches }()
 	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
 		f.err = context.Cause(ctx)
 		return
 	}
