@@ -14,7 +14,9 @@ import (
 // words, in its file.
 func BenchmarkJunkScore(b *testing.B) {
 	_, a := testAccount(b, withJunk)
-	word := func(n int) string { return fmt.Sprintf("%cor%cal%cim", 'a'+n%26, 'a'+n/26%26, 'a'+n/676%26) + strings.Repeat("e", n%5) }
+	word := func(n int) string {
+		return fmt.Sprintf("%cor%cal%cim", 'a'+n%26, 'a'+n/26%26, 'a'+n/676%26) + strings.Repeat("e", n%5)
+	}
 	text := func(seed, words int) string {
 		var t strings.Builder
 		for i := range words {

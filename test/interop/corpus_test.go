@@ -113,7 +113,7 @@ func (c *corpusCheck) errorf(format string, args ...any) {
 }
 
 // trace has the fields that delivery puts in front.
-var trace = regexp.MustCompile(`^Return-Path: .*\r\nDelivered-To: .*\r\nReceived: .*\r\n([ \t].*\r\n)+(\r\n)?$`)
+var trace = regexp.MustCompile(`^Return-Path: .*\r\nDelivered-To: .*\r\nX-Mox-Reason: .*\r\n([ \t].*\r\n)*Received: .*\r\n([ \t].*\r\n)+(\r\n)?$`)
 
 func (c *corpusCheck) all() {
 	got := c.fetch(c.uid, "RFC822.SIZE BODY.PEEK[] BODYSTRUCTURE BODY ENVELOPE INTERNALDATE FLAGS")
