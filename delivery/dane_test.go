@@ -143,7 +143,9 @@ func TestDANEWay(t *testing.T) {
 			e.records("other.example MX 10 mx.plain.example; mx.plain.example A 198.51.100.1")
 			e.tlsa("mx.plain.example", wrong)
 		}, tlsUnverified, "198.51.100.1", ""},
-		{"the host is an alias", func(e *env) { e.records("other.example MX 10 alias.other.example; alias.other.example CNAME mx.other.example") }, "4.7.5", "198.51.100.1", "required"},
+		{"the host is an alias", func(e *env) {
+			e.records("other.example MX 10 alias.other.example; alias.other.example CNAME mx.other.example")
+		}, "4.7.5", "198.51.100.1", "required"},
 		{"there is no mail exchanger", func(e *env) {
 			e.zone.Remove("MX", "other.example")
 			e.records("other.example A 198.51.100.1")
