@@ -464,16 +464,19 @@ func (m *model) failSome() {
 	})
 }
 
+// confirm confirms some of the keys that the queue tells. Others, of messages that
+// are still in its log with some that wait, it doesn't know yet.
 func (m *model) confirm() {
 	var keys []Handed
-	for h := range m.now.unconfirmed {
-		if m.rng.IntN(2) == 0 {
-			keys = append(keys, h)
-		}
-	}
 	m.do("confirming", func() error {
-		if _, err := m.w.db.Unconfirmed(m.t.Context(), 100000); err != nil { // From where all are that can be confirmed.
+		told, err := m.w.db.Unconfirmed(m.t.Context(), 100000)
+		if err != nil {
 			return err
+		}
+		for _, h := range told {
+			if m.rng.IntN(2) == 0 {
+				keys = append(keys, h)
+			}
 		}
 		return m.w.db.Confirmed(m.t.Context(), keys)
 	}, func() {
