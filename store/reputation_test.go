@@ -198,7 +198,7 @@ func TestHistories(t *testing.T) {
 	if len(keys) != 11 {
 		t.Fatalf("%d keys: %v", len(keys), keys)
 	}
-	cost := func() (screen.Histories, bstore.Stats) {
+	once := func() (screen.Histories, bstore.Stats) {
 		t.Helper()
 		before := a.db.Stats()
 		h, err := a.Histories(t.Context(), "", keys)
@@ -206,6 +206,19 @@ func TestHistories(t *testing.T) {
 			t.Fatal(err)
 		}
 		return h, a.db.Stats().Sub(before)
+	}
+	// What others do meanwhile, as the trainer, counts too: the least is what it costs.
+	cost := func() (screen.Histories, bstore.Stats) {
+		if err := a.WaitTrained(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h, least := once()
+		for range 20 {
+			if _, again := once(); again.Get+again.Queries < least.Get+least.Queries {
+				least = again
+			}
+		}
+		return h, least
 	}
 	h, empty := cost()
 	if len(h) != 0 {
