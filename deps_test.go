@@ -34,7 +34,7 @@ var layers = []layer{
 	},
 	{
 		name:     "stores",
-		packages: "database authdb store queue mtastsdb tlsrptdb dmarcdb config/live",
+		packages: "database authdb store queue trace mtastsdb tlsrptdb dmarcdb config/live",
 		ordered:  true,
 		forbid:   "net net/http log github.com/prometheus/...",
 	},
