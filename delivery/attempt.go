@@ -39,6 +39,7 @@ type attempt struct {
 	identity identity
 	random   *rand.Rand
 
+	fresh  bool   // No conversation of another message is wanted.
 	domain string // For people.
 	rcpts  []*rcpt
 	at     place
@@ -156,7 +157,7 @@ func (a *attempt) hosts(ctx context.Context) ([]target, *failure) {
 // try sends to one host what is pending. It returns false if hosts after it must
 // not be tried.
 func (a *attempt) try(ctx context.Context, t target) bool {
-	a.at = place{}
+	a.at, a.fresh = place{}, false
 	todo := a.pending()
 	ips, result, f := a.addresses(ctx, t)
 	if f != nil {
@@ -171,7 +172,7 @@ func (a *attempt) try(ctx context.Context, t target) bool {
 			return true
 		}
 		todo = a.converse(c, todo)
-		c.close(ctx, a)
+		a.leave(ctx, c)
 		if len(todo) == 0 {
 			return true
 		}

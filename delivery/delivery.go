@@ -90,6 +90,8 @@ type Sender struct {
 	handed    atomic.Int64 // Keys that wait for confirmation, about.
 	connected atomic.Int64 // Connections that were made.
 
+	pool pool
+
 	mu   sync.Mutex
 	seed *rand.Rand
 }
@@ -153,6 +155,7 @@ func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
 	})
 	confirming := confirmer{sender: s}
 	others.Every("confirming hand-overs", loop.Schedule{Interval: confirmTick}, confirming.tick)
+	others.Every("closing idle connections", loop.Schedule{Interval: idleTick}, s.closeIdle)
 	others.Go("grace time", func(context.Context) { cancelAfter(ctx, hard, grace, cancel) })
 
 	closed := make(chan error, 1) // The first error of a worker.
@@ -170,6 +173,7 @@ func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
 	working.Wait()
 	cancel(nil)
 	others.Stop()
+	s.closeAll(ctx, s.pool.end())
 	err := others.Wait(context.WithoutCancel(ctx))
 	select {
 	case closedErr := <-closed:

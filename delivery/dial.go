@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -25,33 +26,44 @@ func dialTCP(ctx context.Context, network, address string, local netip.Addr) (ne
 
 // conversation is a connection with a host, ready for transactions.
 //
-// It is made by attempt.connect and ended by close, and nothing else knows where
-// it comes from: keeping conversations for other messages to the same host has
-// its place there.
+// It comes from attempt.connect, and attempt.leave ends its use: between them it
+// is used by one attempt, afterwards perhaps by another (pool.go).
 type conversation struct {
 	*smtpclient.Client
 	target
-	ctx    context.Context // Of the conversation: bounds its time.
+	ctx    context.Context // Of its use: bounds its time.
 	cancel context.CancelFunc
+	log    *slog.Logger // Of the attempt that uses it.
+
+	key       poolKey
+	at        place // As it was when it was made.
+	made      time.Time
+	idleSince time.Time
+	uses      int   // By attempts before this one.
+	reused    bool  // Until its first transaction for this attempt.
+	sent      int64 // Transactions, in all.
 }
 
-func (c *conversation) close(ctx context.Context, a *attempt) {
+func (c *conversation) close(ctx context.Context) {
 	if err := c.Close(); err != nil {
-		a.log.DebugContext(ctx, "closing connection", "host", c.String(), "err", err)
+		c.log.DebugContext(ctx, "closing connection", "host", c.String(), "err", err)
 	}
-	c.cancel()
 }
 
 // connect returns a conversation with a host at one of ips, in their order. It
 // goes on with the next address if one can't be reached, but not when what answers
 // there is no use: that is the host's answer.
 //
-// Known is what the host promises.
+// Known is what the host promises. A conversation that another message has left is
+// as good as a new one, if what is demanded of it is the same.
 func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known promise) (*conversation, *failure) {
 	evidence := tlsEvidence{dane: known.evidence, requireTLS: a.pending()[0].RequireTLS}
 	policy := decideTLS(evidence)
 	if policy.refuse != nil {
 		return nil, a.refusal(ctx, t, policy, known)
+	}
+	if c := a.reuse(ctx, t, ips, demands{policy, known.finding}); c != nil {
+		return c, nil
 	}
 	conn, ip, err := a.dial(ctx, t, ips)
 	if err != nil {
@@ -150,18 +162,12 @@ func (a *attempt) conversationFailure(ctx context.Context, t target, err error) 
 // greet begins a conversation on conn.
 func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.Addr, d demands) (*conversation, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
-	c := &conversation{target: t, ctx: ctx, cancel: cancel}
+	c := &conversation{target: t, ctx: ctx, cancel: cancel, log: a.log, key: a.keyFor(t, ip, d), made: time.Now()}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
 	opts := smtpclient.Options{Hello: a.config.Hostname.ASCII, Observe: a.sender.metrics.command}
 	d.options(&opts, t)
 	if a.log.Enabled(ctx, logfmt.LevelTrace) {
-		opts.Trace = func(sent bool, line string) {
-			prefix := "RC"
-			if sent {
-				prefix = "LC"
-			}
-			a.log.Log(ctx, logfmt.LevelTrace, "smtp", "prefix", prefix, "line", line)
-		}
+		opts.Trace = c.trace
 	}
 	var err error
 	if c.Client, err = smtpclient.New(ctx, conn, opts); err != nil {
@@ -169,8 +175,18 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 		return nil, err
 	}
 	a.at.tls = d.protection(c.Client)
+	c.at = a.at
 	a.log.DebugContext(ctx, "conversation", "host", t.String(), "ip", ip.String(), "tls", a.at.tls, "reason", d.why, "pkix_err", c.Verified().PKIX.Err)
 	return c, nil
+}
+
+// trace logs a line.
+func (c *conversation) trace(sent bool, line string) {
+	prefix := "RC"
+	if sent {
+		prefix = "LC"
+	}
+	c.log.Log(c.ctx, logfmt.LevelTrace, "smtp", "prefix", prefix, "line", line)
 }
 
 // addresses returns where a host can be reached, in order, and what there is to know

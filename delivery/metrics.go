@@ -51,6 +51,7 @@ type metrics struct {
 	destinations prometheus.Counter
 	authentic    prometheus.Counter
 	fallbacks    prometheus.Counter
+	reused       prometheus.Counter
 	requireTLS   *prometheus.CounterVec
 	daneRequired prometheus.Counter
 	daneErrors   prometheus.Counter
@@ -73,6 +74,7 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		destinations: newCounter("mox_queue_destinations_total", "Lookups of the mail servers of a domain, for an attempt."),
 		authentic:    newCounter("mox_queue_destinations_authentic_total", "Those with an answer that is protected by DNSSEC."),
 		fallbacks:    newCounter("mox_queue_plaintext_fallback_total", "Connections made again without TLS because it failed."),
+		reused:       newCounter("mox_queue_connection_reused_total", "Connections that another message was sent over before."),
 		requireTLS: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_queue_requiretls_unsupported_total", Help: "Times a server can't be sent a message as that requires TLS.",
 		}, []string{"reason"}),
@@ -95,7 +97,7 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 	m.requireTLS.WithLabelValues(requireTLSNoPolicy)
 	m.requireTLS.WithLabelValues(requireTLSNoSupport)
 	all := []prometheus.Collector{
-		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.requireTLS, m.maybeSent, m.notices, m.commands,
+		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.reused, m.requireTLS, m.maybeSent, m.notices, m.commands,
 		m.daneRequired, m.daneErrors, m.daneUnusable,
 	}
 	for _, c := range append(all, queueGauges(stats)...) {

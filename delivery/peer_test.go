@@ -30,6 +30,9 @@ type peer struct {
 	// "stall" says nothing more, "noise" sends what is no SMTP.
 	answers map[string][]string
 
+	// again is the same for connections that have had a message.
+	again map[string]string
+
 	mu          sync.Mutex
 	connections int
 	commands    []string // Verbs.
@@ -91,6 +94,17 @@ type peerConn struct {
 	r    *bufio.Reader
 	tls  bool
 	mail mail
+	had  bool // A message.
+}
+
+// answer returns what to say, and uses it up.
+func (c *peerConn) answer(keys ...string) string {
+	for _, key := range keys {
+		if s := c.again[key]; c.had && s != "" {
+			return s
+		}
+	}
+	return c.peer.answer(keys...)
 }
 
 func (p *peer) serve(conn net.Conn) {
@@ -249,7 +263,7 @@ func (c *peerConn) take() bool {
 		c.got = append(c.got, c.mail)
 		c.mu.Unlock()
 	}
-	c.mail = mail{}
+	c.mail, c.had = mail{}, true
 	return c.say(reply)
 }
 

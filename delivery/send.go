@@ -26,12 +26,16 @@ const (
 // more in this one.
 func (a *attempt) converse(c *conversation, todo []*rcpt) []*rcpt {
 	ext := c.Extensions()
-	for n := int64(0); len(todo) > 0; n++ {
-		if n > 0 && (c.Broken() || ext.MailMax > 0 && n >= ext.MailMax) {
+	for n := 0; len(todo) > 0; n++ {
+		if c.sent > 0 && (c.Broken() || c.isFull()) {
 			return todo
 		}
 		batch, rest := nextBatch(todo, ext.RcptMax)
 		again, err := a.transact(c, batch)
+		if errors.Is(err, errStale) {
+			a.fresh = true
+			return todo
+		}
 		todo = slices.Concat(again, rest)
 		if err == nil || !c.Broken() {
 			continue
@@ -79,6 +83,13 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		t.To = append(t.To, r.path)
 	}
 	result, err := c.Send(c.ctx, t)
+	used := c.reused
+	c.reused = false
+	c.sent++
+	if used && c.ctx.Err() == nil && isStale(result, err) {
+		c.log.DebugContext(c.ctx, "conversation was over", "host", c.String(), "err", err)
+		return nil, fmt.Errorf("%w: %w", errStale, err)
+	}
 	if result.MaybeSent {
 		a.sender.metrics.maybeSent.Inc()
 	}

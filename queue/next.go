@@ -63,6 +63,14 @@ func (db *DB) Next(ctx context.Context) (*Work, error) {
 	}
 }
 
+// Due tells whether messages for a domain of others are due and wait for their
+// turn. It is cheap, and may say so of one that was just taken.
+func (db *DB) Due(domain string) bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.schedule.remote.waits(domain)
+}
+
 // tryNext leases what is due. It returns nil if nothing is.
 func (db *DB) tryNext(ctx context.Context) (*Work, error) {
 	for {

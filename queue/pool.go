@@ -201,6 +201,12 @@ func (p *pool) forget(d *destination) {
 	}
 }
 
+// waits returns whether something is due for a destination that no lease has.
+func (p *pool) waits(domain string) bool {
+	d := p.destinations[unique.Make(domain)]
+	return d != nil && d.count > 0
+}
+
 // check returns how many entries there are, and what is wrong.
 func (p *pool) check() (entries int64, err error) {
 	lanes, granted, running := 0, 0, 0
