@@ -63,7 +63,9 @@ type Message struct {
 	DelayTold   bool      // The sender was told of the delay.
 
 	Account   string // Of the sender. Empty: none of ours, as for a notification to somebody else.
-	MailFrom  string // smtp.Path.String(), empty for the null sender.
+	MailFrom  string // smtp.Path.String(), empty for the null sender. With FromID in it, if there is one.
+	FromID    string // In MailFrom, unique among what the account has sent: answers tell by it which message they are about. Empty for none.
+	BaseFrom  string // MailFrom without FromID. Empty without one.
 	Rcpt      string // Likewise.
 	Domain    string // Of Rcpt: A-labels without final dot, or an address literal.
 	MessageID string // With angle brackets, empty if there is none.
@@ -87,6 +89,8 @@ type Message struct {
 	DialedIP  string   // Last address tried, so that the next attempt begins with another.
 	Outcome   Outcome  // When retired.
 	RetiredAt time.Time
+
+	LastActivity time.Time // When it was retired, or the last answer to it came. Zero before.
 }
 
 // ResultsMax bounds the results kept of a message.
@@ -103,6 +107,12 @@ type Result struct {
 	RemoteMTA string // Host name of it, empty if none was reached.
 	RemoteIP  string
 	Permanent bool
+
+	// Answer is what a message told that came later, as a notification of the server
+	// that took this one: then the rest is what it says. Empty for an attempt.
+	Answer  AnswerEvent
+	Claimed bool   // Nothing vouches for the answer, so that it counts for nothing.
+	Key     string // Of the answer.
 }
 
 // Outcome is how a message left the queue.
@@ -176,6 +186,11 @@ type NewRcpt struct {
 	Path   smtp.Path
 	Prefix []byte
 	DSN    smtp.RcptDSN
+
+	// FromID, if not empty, is part of MailFrom, which then takes the place of that of
+	// the message.
+	FromID   string
+	MailFrom smtp.Path
 }
 
 // Work is what is to be delivered in one go: all due messages of one content to
