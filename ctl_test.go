@@ -174,7 +174,7 @@ func (e *ctlEnv) reload(context.Context) error {
 	if e.reloads++; e.reloads == 2 {
 		return fmt.Errorf("reloading configuration:\n%w", config.Problems{
 			{File: config.DynamicName, Line: 3, Path: "Domains.x.X", Err: config.ErrUnknown},
-			{File: config.DynamicName, Line: 7, Path: "Routes", Err: config.ErrLater},
+			{File: config.DynamicName, Line: 7, Path: "WebHandlers", Err: config.ErrLater},
 		})
 	}
 	return nil

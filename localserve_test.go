@@ -250,11 +250,11 @@ func TestLocalserveConfig(t *testing.T) {
 	if out, err := program(t, "localserve", "-dir", l.dir, "-ip", "127.0.0.1", "-initonly").CombinedOutput(); err != nil || !strings.Contains(string(out), "-ip has no effect") {
 		t.Errorf("-ip again: got %q, %v", out, err)
 	}
-	if err := os.WriteFile(path, append(text, "Transports:\n\tx:\n\t\tFail:\n\t\t\tSMTPCode: 554\nX: 1\n"...), 0o600); err != nil {
+	if err := os.WriteFile(path, append(text, "CheckUpdates: true\nX: 1\n"...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	n := strings.Count(string(text), "\n")
-	want := fmt.Sprintf("mox.conf:%d: Transports: not supported by this version yet\nmox.conf:%d: X: unknown setting\n", n+1, n+5)
+	want := fmt.Sprintf("mox.conf:%d: CheckUpdates: not supported by this version yet\nmox.conf:%d: X: unknown setting\n", n+1, n+2)
 	for _, args := range [][]string{{"-config", path, "config", "test"}, {"localserve", "-dir", l.dir}} {
 		cmd := program(t, args...)
 		out, err := cmd.CombinedOutput()

@@ -30,7 +30,7 @@ type Account struct {
 	NoFirstTimeSenderDelay       bool                   `sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
 	NoCustomPassword             bool                   `mox:"always" sconf:"optional" sconf-doc:"Users can't choose their passwords, but only get new ones that are made for them."`
 	IMAPCapabilitiesDisabled     []string               `mox:"later" sconf:"optional" sconf-doc:"Extensions of IMAP that are not offered after logging in, for mail programs that have trouble with them."`
-	Routes                       []Route                `mox:"later" sconf:"optional" sconf-doc:"How mail of this account is sent on. Routes of its domain come after these, then those of all."`
+	Routes                       []Route                `sconf:"optional" sconf-doc:"How mail of this account is sent on. Routes of its domain come after these, then those of all."`
 }
 
 // OutgoingWebhook is a web address for what becomes of mail.

@@ -68,6 +68,8 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 			aliases:      map[string]alias{},
 			signing:      map[dns.Domain][]dkim.Selector{},
 			junkFlags:    map[string]JunkFlags{},
+			ways:         map[string]Way{},
+			routes:       routes{accounts: map[string][]route{}, domains: map[dns.Domain][]route{}},
 		},
 		files:   files,
 		without: map[string]bool{},
@@ -90,7 +92,7 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 		c.moreOfDomains()
 		c.moreOfAccounts()
 		c.web()
-		c.routes(c.dynamic("Routes"), d.Routes)
+		c.config.routes.all = c.dynamic("Routes").routes(d.Routes)
 		c.dynamic("MonitorDNSBLs").domains(d.MonitorDNSBLs)
 	}
 	return c.config, c.problems

@@ -40,7 +40,7 @@ func (c *checker) moreOfAccounts() {
 		s.in("MaxOutgoingMessagesPerDay").notNegative(a.MaxOutgoingMessagesPerDay)
 		s.in("MaxFirstTimeRecipientsPerDay").notNegative(a.MaxFirstTimeRecipientsPerDay)
 		s.capabilities(a.IMAPCapabilitiesDisabled)
-		c.routes(s.in("Routes"), a.Routes)
+		c.config.routes.accounts[name] = s.in("Routes").routes(a.Routes)
 		for _, address := range slices.Sorted(maps.Keys(a.Destinations)) {
 			s := s.in("Destinations").in(address)
 			d := a.Destinations[address]

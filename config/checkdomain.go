@@ -48,7 +48,7 @@ func (c *checker) moreOfDomains() {
 		if d.MTASTS != nil {
 			s.in("MTASTS").policy(d.MTASTS)
 		}
-		c.routes(s.in("Routes"), d.Routes)
+		c.config.routes.domains[own] = s.in("Routes").routes(d.Routes)
 	}
 }
 
@@ -148,26 +148,5 @@ func (s scope) policy(p *MTASTS) {
 	}
 	if !s.listener(func(l Listener) bool { return l.MTASTSHTTPS.Enabled }) {
 		s.bad("no listener in %s has MTASTSHTTPS", StaticName)
-	}
-}
-
-func (c *checker) routes(s scope, routes []Route) {
-	if len(routes) > listMax {
-		s.bad("more than %d", listMax)
-	}
-	for i, r := range routes {
-		s := s.item(i)
-		s.in("FromDomain").routeDomains(r.FromDomain)
-		s.in("ToDomain").routeDomains(r.ToDomain)
-		s.in("MinimumAttempts").notNegative(r.MinimumAttempts)
-		s.in("Transport").transportName(r.Transport)
-	}
-}
-
-// routeDomains checks conditions on domains. A dot in front stands for those
-// below too.
-func (s scope) routeDomains(names []string) {
-	for i, name := range names {
-		s.item(i).domain(strings.TrimPrefix(name, "."))
 	}
 }

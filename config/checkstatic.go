@@ -2,16 +2,12 @@ package config
 
 import (
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/mjl-/mox/sasl"
 )
 
 // checkStatic checks mox.conf but for its listeners.
@@ -36,9 +32,7 @@ func (c *checker) checkStatic() {
 		c.static("HostTLSRPT").reportAddress(r.Localpart, c.config.Hostname, destination{account: r.Account, mailbox: r.Mailbox, reports: Reports{TLS: true}})
 	}
 	c.initialMailboxes(s.InitialMailboxes, s.DefaultMailboxes)
-	for _, name := range slices.Sorted(maps.Keys(s.Transports)) {
-		c.transport(c.static("Transports").in(name), s.Transports[name])
-	}
+	c.transports()
 	c.static("Screening").screening(s.Screening)
 	c.static("QuotaMessageSize").notNegative(s.QuotaMessageSize)
 }
@@ -46,28 +40,6 @@ func (c *checker) checkStatic() {
 func (c *checker) level(path, level string) {
 	if !slices.Contains(strings.Fields(LogLevels), level) {
 		c.bad(StaticName, path, "unknown level %q, need one of: %s", level, LogLevels)
-	}
-}
-
-func (c *checker) authorities(s scope, ca *CA) {
-	if ca == nil {
-		return
-	}
-	if len(ca.CertFiles) == 0 && !ca.AdditionalToSystem {
-		s.bad("nobody would be trusted, need CertFiles or AdditionalToSystem")
-	}
-	for i, name := range ca.CertFiles {
-		s := s.in("CertFiles").item(i)
-		if c.files == nil {
-			continue
-		}
-		text, err := fs.ReadFile(c.files, name)
-		if !s.is(err) {
-			continue
-		}
-		if block, _ := pem.Decode(text); block == nil || block.Type != "CERTIFICATE" {
-			s.bad("no certificate in %s", name)
-		}
 	}
 }
 
@@ -127,80 +99,6 @@ func (c *checker) initialMailboxes(m InitialMailboxes, deprecated []string) {
 	for i, name := range deprecated {
 		check(fmt.Sprintf("DefaultMailboxes[%d]", i), name)
 	}
-}
-
-func (c *checker) transport(s scope, t Transport) {
-	var kinds []string
-	kind := func(name string, set bool) {
-		if set {
-			kinds = append(kinds, name)
-		}
-	}
-	kind("Submissions", t.Submissions != nil)
-	kind("Submission", t.Submission != nil)
-	kind("SMTP", t.SMTP != nil)
-	kind("Socks", t.Socks != nil)
-	kind("Direct", t.Direct != nil)
-	kind("Fail", t.Fail != nil)
-	if len(kinds) > 1 {
-		s.bad("only one kind can be set, there are: %s", strings.Join(kinds, ", "))
-	}
-	for _, name := range kinds {
-		s := s.in(name)
-		switch name {
-		case "Submissions":
-			if t.Submissions.NoSTARTTLS || t.Submissions.STARTTLSInsecureSkipVerify {
-				s.bad("NoSTARTTLS and STARTTLSInsecureSkipVerify cannot be set, it is always over TLS")
-			}
-			s.smtpTransport(t.Submissions)
-		case "Submission":
-			s.smtpTransport(t.Submission)
-		case "SMTP":
-			s.smtpTransport(t.SMTP)
-		case "Socks":
-			s.socks(t.Socks)
-		case "Direct":
-			if t.Direct.DisableIPv4 && t.Direct.DisableIPv6 {
-				s.bad("DisableIPv4 and DisableIPv6 cannot both be set")
-			}
-		case "Fail":
-			if code := t.Fail.SMTPCode; code != 0 && (code < 400 || code > 599) {
-				s.in("SMTPCode").bad("need 400 to 599")
-			}
-			s.in("SMTPMessage").text(t.Fail.SMTPMessage)
-		}
-	}
-}
-
-// transportMechanisms are those that can be named, best first.
-var transportMechanisms = []string{sasl.SCRAM256Plus, sasl.SCRAM256, sasl.SCRAM1Plus, sasl.SCRAM1, sasl.CRAMMD5, sasl.Plain}
-
-func (s scope) smtpTransport(t *TransportSMTP) {
-	if _, err := netip.ParseAddr(t.Host); err != nil {
-		s.in("Host").domain(t.Host)
-	}
-	s.in("Port").port(t.Port, 0)
-	if t.NoSTARTTLS && t.STARTTLSInsecureSkipVerify {
-		s.bad("NoSTARTTLS and STARTTLSInsecureSkipVerify cannot both be set")
-	}
-	if t.Auth != nil {
-		s.in("Auth.Username").notEmpty(t.Auth.Username)
-		s.in("Auth.Password").notEmpty(t.Auth.Password)
-		s.in("Auth.Mechanisms").oneOf(t.Auth.Mechanisms, transportMechanisms)
-	}
-}
-
-func (s scope) socks(t *TransportSocks) {
-	i := max(0, strings.LastIndexByte(t.Address, ':'))
-	host, port := strings.Trim(t.Address[:i], "[]"), strings.TrimPrefix(t.Address[i:], ":")
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" {
-		s.in("Address").bad("%q is not a host with a port", t.Address)
-	}
-	if len(t.RemoteIPs) == 0 {
-		s.in("RemoteIPs").bad("need at least one address")
-	}
-	s.in("RemoteIPs").ips(t.RemoteIPs)
-	s.in("RemoteHostname").domain(t.RemoteHostname)
 }
 
 // ips returns the addresses of a list, those that are.

@@ -37,6 +37,9 @@ type Config struct {
 	Hostname  dns.Domain
 	Endpoints []Endpoint // By listener, then service, then address.
 
+	// Authorities are those of TLS.CA. Nil: those of the system.
+	Authorities *Authorities
+
 	staticLines map[string]int // Of mox.conf, by path; nil from Check.
 
 	hostnames    map[dns.Domain]bool // Of the server and its listeners.
@@ -45,6 +48,8 @@ type Config struct {
 	aliases      map[string]alias       // Likewise.
 	signing      map[dns.Domain][]dkim.Selector
 	junkFlags    map[string]JunkFlags // By account.
+	ways         map[string]Way       // By name.
+	routes       routes
 }
 
 // Service is what runs at an endpoint.

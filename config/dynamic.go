@@ -9,7 +9,7 @@ type Dynamic struct {
 	Accounts           map[string]Account `sconf:"optional" sconf-doc:"Accounts, by name. Each has its own mailboxes, password and addresses. Names are of a-z and 0-9, with dashes, dots and underscores inside, at most 64 characters. An account is not renamed by changing its name here: its data is stored under the name."`
 	WebDomainRedirects map[string]string  `mox:"later" sconf:"optional" sconf-doc:"Names of web sites, each with the name that its visitors are sent to."`
 	WebHandlers        []WebHandler       `mox:"later" sconf:"optional" sconf-doc:"What the web server answers. The first that matches a request does."`
-	Routes             []Route            `mox:"later" sconf:"optional" sconf-doc:"How mail is sent on, of accounts and domains without a route for it. The first that matches is taken; if none does, mail is sent directly."`
+	Routes             []Route            `sconf:"optional" sconf-doc:"How mail is sent on, of accounts and domains without a route for it. The first that matches is taken; if none does, mail is sent directly."`
 	MonitorDNSBLs      []string           `sconf:"optional" sconf-doc:"Lists in DNS of addresses that send spam, in which our own addresses are looked up now and then, besides those in SMTP of the listener public."`
 }
 
@@ -25,7 +25,7 @@ type Domain struct {
 	DMARC                       *DMARC           `sconf:"optional" sconf-doc:"Where reports go that others send about mail from this domain. The address belongs into the domain's DMARC record."`
 	TLSRPT                      *TLSRPT          `sconf:"optional" sconf-doc:"Where reports go that others send about TLS connections for this domain. The address belongs into the domain's TLSRPT record."`
 	MTASTS                      *MTASTS          `mox:"later" sconf:"optional" sconf-doc:"Policy by which others send mail for this domain over verified TLS. Needs MTASTSHTTPS in a listener."`
-	Routes                      []Route          `mox:"later" sconf:"optional" sconf-doc:"How mail from this domain is sent on, of accounts without a route for it."`
+	Routes                      []Route          `sconf:"optional" sconf-doc:"How mail from this domain is sent on, of accounts without a route for it."`
 	Aliases                     map[string]Alias `sconf:"optional" sconf-doc:"Addresses that stand for several others, by the part before the @."`
 }
 
@@ -85,8 +85,8 @@ type Alias struct {
 
 // Route says how mail is sent on. Conditions that are absent hold for all.
 type Route struct {
-	FromDomain      []string `sconf:"optional" sconf-doc:"Domains of the sender. With a dot in front, the domain and all below it."`
+	FromDomain      []string `sconf:"optional" sconf-doc:"Domains of the sender in MAIL FROM. With a dot in front, the domain and all below it."`
 	ToDomain        []string `sconf:"optional" sconf-doc:"Domains of the recipient, likewise."`
-	MinimumAttempts int64    `sconf:"optional" sconf-doc:"Only after so many attempts to deliver."`
+	MinimumAttempts int64    `sconf:"optional" sconf-doc:"Only after so many attempts to deliver, by whatever transport."`
 	Transport       string   `sconf-doc:"One of Transports in mox.conf."`
 }

@@ -20,7 +20,10 @@ func Examples() []Example {
 		{"webhandlers", "A web server: files, redirects, forwarding, pages of our own", DynamicName, webHandlersExample},
 	}
 	for i, e := range list {
-		list[i].Text = laterNote + strings.TrimPrefix(e.Text, "\n")
+		list[i].Text = strings.TrimPrefix(e.Text, "\n")
+		if e.Name == "webhandlers" {
+			list[i].Text = laterNote + list[i].Text
+		}
 	}
 	return list
 }

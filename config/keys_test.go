@@ -8,7 +8,9 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
+	"math/big"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -16,6 +18,21 @@ import (
 
 func pemFile(kind string, raw []byte) *fstest.MapFile {
 	return &fstest.MapFile{Data: pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: raw})}
+}
+
+// authorityFile returns the certificate of an authority.
+func authorityFile(t *testing.T, name string) *fstest.MapFile {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pemFile("CERTIFICATE", raw)
 }
 
 // keyFile returns a key in PKCS #8.
@@ -54,7 +71,8 @@ func TestKeyFiles(t *testing.T) {
 		dkim = "dkim/2030a._domainkey.example.org.rsa2048.pem"
 	)
 	text := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	certificate := pemFile("CERTIFICATE", nil)
+	certificate := authorityFile(t, "one")
+	two := &fstest.MapFile{Data: append(authorityFile(t, "two").Data, authorityFile(t, "three").Data...)}
 	exampleStatic, exampleDynamic := examples(t)
 	for _, test := range []struct {
 		name string
@@ -64,6 +82,8 @@ func TestKeyFiles(t *testing.T) {
 	}{
 		{"all is well", ca, certificate, ""},
 		{"an authority that isn't there", ca, nil, "TLS.CA.CertFiles[0]: open ca.pem: file does not exist"},
+		{"two authorities in a file", ca, two, ""},
+		{"half an authority", ca, pemFile("CERTIFICATE", []byte("x")), "*"},
 		{"an authority that is a key", ca, keyFile(t, p256), "TLS.CA.CertFiles[0]: no certificate in ca.pem"},
 		{"no key for an authority", eab, nil, "KeyFile: open eab.key: file does not exist"},
 		{"a key for an authority in no base64", eab, text("a+b"), "KeyFile: eab.key is not in base64 for URLs"},
@@ -92,6 +112,41 @@ func TestKeyFiles(t *testing.T) {
 		}
 		if s := strings.Join(got, ""); test.want == "" && s != "" || !strings.HasSuffix(strings.TrimSpace(s), strings.TrimSuffix(test.want, "*")) || len(got) > 1 {
 			t.Errorf("%s: got:\n%s\nwant at its end: %s", test.name, s, test.want)
+		}
+	}
+}
+
+// TestAuthorities has the certificates of all files, and tells whether those of the
+// system are meant too.
+func TestAuthorities(t *testing.T) {
+	t.Parallel()
+	two := &fstest.MapFile{Data: append(authorityFile(t, "two").Data, authorityFile(t, "three").Data...)}
+	files := fstest.MapFS{"one": authorityFile(t, "one"), "two": two}
+	for _, test := range []struct {
+		name   string
+		ca     *CA
+		system bool
+		want   string
+	}{
+		{"nothing is configured", nil, false, "none"},
+		{"only those of files", &CA{CertFiles: []string{"two", "one"}}, false, "two three one"},
+		{"and those of the system", &CA{AdditionalToSystem: true, CertFiles: []string{"one"}}, true, "one"},
+		{"as if nothing were configured", &CA{AdditionalToSystem: true}, true, ""},
+	} {
+		c := &checker{config: &Config{}, files: files}
+		c.authorities(c.static("TLS.CA"), test.ca)
+		got := []string{"none"}
+		if a := c.config.Authorities; a != nil {
+			got = nil
+			for _, cert := range a.Certificates {
+				got = append(got, cert.Subject.CommonName)
+			}
+			if a.SystemToo != test.system {
+				t.Errorf("%s: got %v for those of the system", test.name, a.SystemToo)
+			}
+		}
+		if strings.Join(got, " ") != test.want || len(c.problems) > 0 {
+			t.Errorf("%s: got %q and %v, want %q", test.name, got, c.problems, test.want)
 		}
 	}
 }

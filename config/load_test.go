@@ -107,7 +107,7 @@ func TestProblems(t *testing.T) {
 
 		// The form of the files.
 		{"an unknown setting", "LogLevel: info\n", "LogLevel: info\nLogLevels: info\n", "mox.conf:3: LogLevels: unknown setting"},
-		{"a setting of a later version", "Postmaster:\n", "Transports:\n\trelay:\n\t\tSMTP:\n\t\t\tHost: a.example\nPostmaster:\n", "mox.conf:21: Transports: not supported by this version yet"},
+		{"a setting of a later version", "Postmaster:\n", "CheckUpdates: true\nPostmaster:\n", "mox.conf:21: CheckUpdates: not supported by this version yet"},
 		{"unknown settings at several depths", "\t\tSMTP:\n\t\t\tEnabled: true\n", "\t\tSMTP:\n\t\t\tEnabled: true\n\t\t\tDNSBLX:\n\t\t\t\t- a.example\n\t\tWebServerHTTP:\n\t\t\tEnabled: true\n",
 			"mox.conf:17: Listeners.public.SMTP.DNSBLX: unknown setting\nmox.conf:19: Listeners.public.WebServerHTTP: unknown setting"},
 		{"an unknown setting in a list", "\t\t\t\t\tKeyFile: mx.key\n", "\t\t\t\t\tKeyFile: mx.key\n\t\t\t\t\tX: 1\n", "mox.conf:15: Listeners.public.TLS.KeyCerts[0].X: unknown setting"},

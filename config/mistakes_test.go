@@ -72,12 +72,19 @@ func TestMistakes(t *testing.T) {
 			"Transports.relay.Submissions: NoSTARTTLS and STARTTLSInsecureSkipVerify cannot be set, it is always over TLS"},
 		{"TLS that isn't and isn't verified", "STARTTLSInsecureSkipVerify: true", "STARTTLSInsecureSkipVerify: true\n\t\t\tNoSTARTTLS: true", "Transports.relay-starttls.Submission: NoSTARTTLS and STARTTLSInsecureSkipVerify cannot both be set"},
 		{"a transport to nowhere", "Host: 10.0.0.2", "Host: 10.0.0.2.", "Transports.next.SMTP.Host: "},
+		{"a transport to all", "Host: 10.0.0.2", "Host: 0.0.0.0", `Transports.next.SMTP.Host: "0.0.0.0" is not the address of a server`},
+		{"channels to bind where there are none", "Port: 25\n\t\t\tNoSTARTTLS: true\n", "Port: 25\n\t\t\tNoSTARTTLS: true\n\t\t\tAuth:\n\t\t\t\tUsername: u\n\t\t\t\tPassword: p\n\t\t\t\tMechanisms:\n\t\t\t\t\t- SCRAM-SHA-1-PLUS\n",
+			"Transports.next.SMTP.Auth.Mechanisms: those that end with -PLUS need TLS, and NoSTARTTLS is set"},
 		{"a transport's port", "Port: 465\n\t\t\tAuth", "Port: -1\n\t\t\tAuth", "Transports.relay.Submissions.Port: port -1 is not 0 to 65535"},
 		{"a login without name", "Username: user", "Username: ", "Transports.relay.Submissions.Auth.Username: must not be empty"},
 		{"a login without password", "Password: a long password", "Password: ", "Transports.relay.Submissions.Auth.Password: must not be empty"},
+		{"a password that ends a line", "Password: a long password", "Password: a\x01b", "Transports.relay.Submissions.Auth.Password: need at most 1024 bytes of UTF-8 without control characters"},
 		{"a mechanism that isn't one", "- SCRAM-SHA-256\n", "- SCRAM\n", `Transports.relay.Submissions.Auth.Mechanisms[1]: "SCRAM" is not one of: SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-1 CRAM-MD5 PLAIN`},
 		{"a mechanism twice", "- SCRAM-SHA-256\n", "- SCRAM-SHA-256-PLUS\n", `Transports.relay.Submissions.Auth.Mechanisms[1]: "SCRAM-SHA-256-PLUS" is named twice`},
 		{"a proxy without port", "Address: localhost:1080", "Address: localhost", `Transports.proxy.Socks.Address: "localhost" is not a host with a port`},
+		{"a proxy at IPv6 without brackets", "Address: localhost:1080", "Address: ::1:1080", `Transports.proxy.Socks.Address: "::1:1080" is not a host with a port`},
+		{"a proxy at IPv6", "Address: localhost:1080", "Address: [::1]:1080", ""},
+		{"a proxy at no port", "Address: localhost:1080", "Address: 127.0.0.1:0", `Transports.proxy.Socks.Address: "127.0.0.1:0" is not a host with a port`},
 		{"a proxy's address that isn't one", "- 192.0.2.9", "- proxy", `Transports.proxy.Socks.RemoteIPs[0]: "proxy" is not an IP address`},
 		{"neither version of IP", "\tipv4:\n\t\tDirect:\n", "\tipv4:\n\t\tDirect:\n\t\t\tDisableIPv4: true\n", "Transports.ipv4.Direct: DisableIPv4 and DisableIPv6 cannot both be set"},
 		{"a failure that is success", "SMTPCode: 554", "SMTPCode: 250", "Transports.never.Fail.SMTPCode: need 400 to 599"},
@@ -128,7 +135,9 @@ func TestMistakes(t *testing.T) {
 		{"a policy that names nobody", "MX:\n\t\t\t\t- mail.example.org", "MX:\n\t\t\t\t- *", "Domains.example.org.MTASTS.MX[0]: "},
 		{"a policy for all below", "MX:\n\t\t\t\t- mail.example.org", "MX:\n\t\t\t\t- *.example.org", ""},
 		{"a policy that nobody tells", "\t\tMTASTSHTTPS:\n\t\t\tEnabled: true", "\t\tMTASTSHTTPS:\n\t\t\tEnabled: false", "Domains.example.org.MTASTS: no listener in mox.conf has MTASTSHTTPS"},
-		{"a route to all with a dot", "- .example.com", "- .", "Routes[0].ToDomain[0]: "},
+		{"a route to all with a dot", "- .example.com", "- .", "Routes[0].ToDomain[0]: a dot alone is no domain; for all domains leave out the list"},
+		{"a route to what is no domain", "- .example.com", "- ..example.com", "Routes[0].ToDomain[0]: "},
+		{"a route to an internationalised domain in ASCII", "- .example.com", "- .xn--mwe-sna.example", "Routes[0].ToDomain[0]: "},
 		{"a route after less than no attempts", "MinimumAttempts: 2", "MinimumAttempts: -2", "Routes[0].MinimumAttempts: must not be negative"},
 		{"a route over nothing", "Transport: ipv4", "Transport: ipv5", `Domains.example.org.Routes[0].Transport: no transport "ipv5" in mox.conf`},
 		{"an account's route over nothing", "Transport: proxy", "Transport: none", `Accounts.admin.Routes[0].Transport: no transport "none" in mox.conf`},
@@ -231,14 +240,14 @@ func TestLater(t *testing.T) {
 		got[p.Path]++
 	}
 	for _, path := range []string{
-		"ACME", "TLS", "Transports", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP",
+		"ACME", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP",
 		"Accounts.anna.OutgoingWebhook", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
 	} {
 		if got[path] != 1 {
 			t.Errorf("%s: got %d problems, want one", path, got[path])
 		}
 	}
-	for _, path := range []string{"ACME.letsencrypt", "NoOutgoingTLSReports", "Accounts.anna.KeepRetiredMessagePeriod"} {
+	for _, path := range []string{"ACME.letsencrypt", "TLS", "Transports", "Routes", "Accounts.admin.Routes", "Domains.example.org.Routes", "NoOutgoingTLSReports", "Accounts.anna.KeepRetiredMessagePeriod"} {
 		if got[path] != 0 {
 			t.Errorf("%s: got %d problems, want none", path, got[path])
 		}

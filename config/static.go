@@ -17,7 +17,7 @@ type Static struct {
 	Pedantic                        bool                 `sconf:"optional" sconf-doc:"Refuse whatever breaks a protocol, also where mail gets through if it is tolerated."`
 	AllowCRAMMD5                    bool                 `sconf:"optional" sconf-doc:"Offer CRAM-MD5 for logging in, for old mail programs. It works with passwords that are set while this is on: for it, a secret is stored with which one can log in. The other mechanisms are better."`
 	Resolver                        Resolver             `sconf:"optional" sconf-doc:"How names are looked up in DNS. Mail is protected by what DNSSEC tells to be authentic. The command dns check shows how it goes."`
-	TLS                             StaticTLS            `mox:"later" sconf:"optional" sconf-doc:"How certificates of others are verified."`
+	TLS                             StaticTLS            `sconf:"optional" sconf-doc:"How certificates of others are verified."`
 	ACME                            map[string]ACME      `mox:"later" sconf:"optional" sconf-doc:"Authorities that give out certificates automatically, by a name for TLS.ACME of listeners, for example letsencrypt."`
 	AdminPasswordFile               string               `mox:"later" sconf:"optional" sconf-doc:"File with a hash of the password for the administrator's pages, as the setadminpassword command writes it. A relative path is relative to the directory of mox.conf."`
 	Listeners                       map[string]Listener  `sconf-doc:"Groups of addresses with the services that run on them. The names are for logs and metrics; the one reachable from outside is called public, and is the one that checks of the set-up look at."`
@@ -25,7 +25,7 @@ type Static struct {
 	HostTLSRPT                      *HostTLSRPT          `sconf:"optional" sconf-doc:"Where reports go about TLS connections to this host."`
 	InitialMailboxes                InitialMailboxes     `sconf:"optional" sconf-doc:"Mailboxes that new accounts start with, besides Inbox. If absent: Sent, Archive, Trash, Drafts and Junk, with those uses."`
 	DefaultMailboxes                []string             `sconf:"optional" sconf-doc:"Deprecated, for InitialMailboxes: mailboxes without special uses that new accounts start with, besides Inbox. Only one of the two can be set."`
-	Transports                      map[string]Transport `mox:"later" sconf:"optional" sconf-doc:"Other ways to send mail than directly to the servers of its domain, by a name for routes. A transport has one of the settings below, or none to send directly."`
+	Transports                      map[string]Transport `sconf:"optional" sconf-doc:"Other ways to send mail than directly to the servers of its domain, by a name for routes. A transport has one of the settings below, or none to send directly."`
 	NoOutgoingDMARCReports          bool                 `mox:"always" sconf:"optional" sconf-doc:"Don't send reports about mail that was received to domains that ask for them with DMARC."`
 	NoOutgoingTLSReports            bool                 `mox:"always" sconf:"optional" sconf-doc:"Don't send reports about TLS connections to domains that ask for them with TLSRPT."`
 	OutgoingTLSReportsForAllSuccess bool                 `mox:"later" sconf:"optional" sconf-doc:"Send reports about TLS connections also if all of them went well. If false, only if there was a failure."`
@@ -42,7 +42,7 @@ type StaticTLS struct {
 // CA names authorities.
 type CA struct {
 	AdditionalToSystem bool     `sconf:"optional" sconf-doc:"Trust those of the system too."`
-	CertFiles          []string `sconf:"optional" sconf-doc:"PEM files with certificates of authorities. Relative paths are relative to the directory of mox.conf."`
+	CertFiles          []string `sconf:"optional" sconf-doc:"PEM files with certificates of authorities, which the user that mox runs as can read. Relative paths are relative to the directory of mox.conf."`
 }
 
 // ACME is an authority that gives out certificates by RFC 8555.
@@ -101,7 +101,7 @@ type Transport struct {
 
 // TransportSMTP is a server to hand mail to.
 type TransportSMTP struct {
-	Host                       string         `sconf-doc:"Name of the server. Its certificate must be valid for it."`
+	Host                       string         `sconf-doc:"Name or IP address of the server. Its certificate must be valid for it, unless that is not verified."`
 	Port                       int64          `sconf:"optional" sconf-doc:"If zero, 465 for Submissions, 587 for Submission, 25 for SMTP."`
 	STARTTLSInsecureSkipVerify bool           `sconf:"optional" sconf-doc:"Don't verify the server's certificate after STARTTLS. Not for Submissions."`
 	NoSTARTTLS                 bool           `sconf:"optional" sconf-doc:"Don't use TLS, so that passwords and mail travel in plain text. Not for Submissions."`
@@ -112,7 +112,7 @@ type TransportSMTP struct {
 type TransportAuth struct {
 	Username   string
 	Password   string
-	Mechanisms []string `sconf:"optional" sconf-doc:"Mechanisms that may be used; the first that the server offers is. If absent: SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, CRAM-MD5. PLAIN sends the password as it is, and is only used if it is named."`
+	Mechanisms []string `sconf:"optional" sconf-doc:"Mechanisms that may be used; the first that the server offers is. If absent: SCRAM-SHA-256-PLUS, SCRAM-SHA-256, SCRAM-SHA-1-PLUS, SCRAM-SHA-1, CRAM-MD5. Those with -PLUS need TLS, and make sure that nobody is between. PLAIN sends the password as it is, and is only used if it is named."`
 }
 
 // TransportSocks is a proxy.
