@@ -108,7 +108,7 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 	shared := Message{
 		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
 		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
-		EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return,
+		EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report,
 	}
 	for _, to := range n.To {
 		m := shared

@@ -56,6 +56,40 @@ var crashOps = []crashOp{
 		before:  "a waiting 1", after: "",
 	},
 	{
+		name: "deliver, with a notice to be told", points: endPoints,
+		prepare: (*world).next,
+		run: func(w *world, work *Work) error {
+			return w.db.Finish(w.t.Context(), work, noticeReports(work))
+		},
+		before: "a waiting 1", after: "1 notices",
+	},
+	{
+		name: "hand over a message of the log, with a notice to be told", points: append([]string{FaultFiled}, endPoints...),
+		prepare: func(w *world) *Work {
+			w.next()
+			w.add("content", "mjl@example.org", "x@local.example")
+			return w.next()
+		},
+		run: func(w *world, work *Work) error {
+			return w.db.Finish(w.t.Context(), work, noticeReports(work))
+		},
+		before: "a waiting 1, x waiting 0", after: "1 notices, a waiting 1",
+	},
+	{
+		name: "tell a notice", points: commitPoints,
+		prepare: func(w *world) *Work {
+			work := w.next()
+			errorless(w.t, w.db.Finish(w.t.Context(), work, noticeReports(work)))
+			return nil
+		},
+		run: func(w *world, _ *Work) error {
+			list, err := w.db.Notices(w.t.Context(), 0, 10)
+			errorless(w.t, err)
+			return w.db.Told(w.t.Context(), list[0].ID, []Handed{{"mjl", list[0].Key}})
+		},
+		before: "1 notices", after: "",
+	},
+	{
 		name: "delay", points: commitPoints,
 		prepare: (*world).next,
 		run: func(w *world, work *Work) error {
@@ -156,6 +190,11 @@ func (w *world) describe() string {
 		if err := r.Close(); err != nil {
 			w.t.Error(err)
 		}
+	}
+	notices, err := w.db.Notices(w.t.Context(), 0, 10)
+	errorless(w.t, err)
+	if n := len(notices); n > 0 {
+		all = append(all, fmt.Sprintf("%d notices", n))
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")

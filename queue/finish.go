@@ -36,7 +36,8 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 		}
 	}
 	late := w.Local && !slices.ContainsFunc(reports, func(r Report) bool { return r.Retry || !r.Result.OK })
-	if late && w.Fail == "" && db.finishLogged(w.lease, byID) {
+	notices := slices.ContainsFunc(reports, func(r Report) bool { return r.Notice != nil })
+	if late && !notices && w.Fail == "" && db.finishLogged(w.lease, byID) {
 		return nil
 	}
 	return db.endLease(w.lease, late, db.reported(w.lease, byID))
@@ -103,28 +104,31 @@ func (db *DB) finish(l *lease, reports map[int64]*Report) error {
 }
 
 // reported returns what decides about the rows of a lease by reports.
-func (db *DB) reported(l *lease, reports map[int64]*Report) func(r *messageRow, now time.Time) Outcome {
-	return func(r *messageRow, now time.Time) Outcome {
+func (db *DB) reported(l *lease, reports map[int64]*Report) decider {
+	return func(r *messageRow, now time.Time) (Outcome, *Notice) {
 		rep := reports[r.ID]
 		if rep == nil {
-			return db.unreported(r, l, now)
+			return db.unreported(r, l, now), nil
 		}
-		return db.report(r, l, rep, now)
+		return db.report(r, l, rep, now), rep.Notice
 	}
 }
 
+// decider changes the row of a lease that ends, or returns the outcome with which
+// it is retired, and a notice that goes with it.
+type decider func(r *messageRow, now time.Time) (Outcome, *Notice)
+
 // finishHeld ends a lease by holding its messages.
 func (db *DB) finishHeld(l *lease, why string) error {
-	return db.endLease(l, false, func(r *messageRow, now time.Time) Outcome {
+	return db.endLease(l, false, func(r *messageRow, now time.Time) (Outcome, *Notice) {
 		r.M.State = Held
 		r.addResult(Result{Start: now, Error: why})
-		return ""
+		return "", nil
 	})
 }
 
-// endLease ends a lease: decide changes each row, or returns the outcome with
-// which it is retired. If late, that may wait for other changes.
-func (db *DB) endLease(l *lease, late bool, decide func(r *messageRow, now time.Time) Outcome) error {
+// endLease ends a lease as decide says. If late, that may wait for other changes.
+func (db *DB) endLease(l *lease, late bool, decide decider) error {
 	if l == nil {
 		return ErrLease
 	}
@@ -150,7 +154,7 @@ func (db *DB) endLease(l *lease, late bool, decide func(r *messageRow, now time.
 type finishing struct {
 	db     *DB
 	lease  *lease
-	decide func(r *messageRow, now time.Time) Outcome
+	decide decider
 	rows   []messageRow
 	retire retiring
 }
@@ -167,7 +171,7 @@ func (f *finishing) run(tx *tx) error {
 		if err := tx.Get(&r); err != nil {
 			return err
 		}
-		outcome := f.decide(&r, now)
+		outcome, notice := f.decide(&r, now)
 		if outcome == "" && r.Drop {
 			outcome = Dropped
 		}
@@ -179,6 +183,9 @@ func (f *finishing) run(tx *tx) error {
 			err = tx.update(&r)
 		} else {
 			err = f.db.retire(tx, &f.retire, &r, outcome)
+		}
+		if err == nil && outcome == Delivered && notice != nil {
+			err = tx.keepNotice(*notice)
 		}
 		if err != nil {
 			return err

@@ -78,11 +78,17 @@ type Message struct {
 
 	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
 	Transport  string
-	EnvelopeID string // ENVID of RFC 3461, decoded. Not taken yet, nor the next three.
 
+	// What the sender asked for about notifications, RFC 3461.
+	EnvelopeID   string      // ENVID, decoded. Empty if not given.
 	Return       string      // RET, empty if not given.
 	Notify       smtp.Notify // Empty if not given.
 	OriginalRcpt string      // ORCPT, decoded: type, ";" and address. Empty if not given.
+
+	// Report says that this is a report about mail that we send to its domain: "tls"
+	// or "dmarc". Empty: it is not. Nobody waits for one, so that of its failure only
+	// the postmaster is told, quietly.
+	Report string
 
 	Attempts  int64
 	Results   []Result // Of the last ResultsMax attempts, the newest last.
@@ -176,8 +182,9 @@ type New struct {
 	RequireTLS         *bool
 	NotBefore          time.Time // FUTURERELEASE; zero: at once.
 	DSN                smtp.MailDSN
-	Hold               bool // State Held, until Release.
-	Provisional        bool // The same, and dropped if the process ends before: what it belongs to was not answered.
+	Report             string // As that of Message.
+	Hold               bool   // State Held, until Release.
+	Provisional        bool   // The same, and dropped if the process ends before: what it belongs to was not answered.
 	To                 []NewRcpt
 }
 
@@ -242,6 +249,10 @@ type Report struct {
 	// Handed are the keys given to accounts for it. They are kept, also over a
 	// crash, until Confirmed.
 	Handed []Handed
+
+	// Notice is for the sender of a message that is retired as delivered. It may be
+	// about others of the same Work too. Nil: none.
+	Notice *Notice
 }
 
 // Handed is a key that an account has for a message.

@@ -1,6 +1,7 @@
 package smtp
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -54,6 +55,18 @@ type MailDSN struct {
 	EnvelopeID string // ENVID, decoded: printable ASCII and spaces. "" if not given.
 }
 
+// Params returns the parameters for MAIL, each with a space in front.
+func (d MailDSN) Params() string {
+	s := ""
+	if d.Return != "" {
+		s += " RET=" + d.Return
+	}
+	if d.EnvelopeID != "" {
+		s += " ENVID=" + formatXtext(d.EnvelopeID)
+	}
+	return s
+}
+
 // RcptDSN is what he asks for about notifications for one recipient.
 type RcptDSN struct {
 	Notify Notify
@@ -61,6 +74,26 @@ type RcptDSN struct {
 	// Original is ORCPT, decoded: a type of address, ";", and an address as the sender
 	// gave it. Printable, and ASCII unless the type is "utf-8" (RFC 6533). "" if not given.
 	Original string
+}
+
+// Params returns the parameters for RCPT, each with a space in front. Without utf8
+// they are ASCII. An original recipient whose encoded form would be longer than
+// servers must take is left out.
+func (d RcptDSN) Params(utf8 bool) string {
+	s := ""
+	if d.Notify != "" {
+		s += " NOTIFY=" + string(d.Notify)
+	}
+	typ, address, _ := strings.Cut(d.Original, ";")
+	if strings.EqualFold(typ, "utf-8") {
+		address = formatUnitext(address, utf8)
+	} else {
+		address = formatXtext(address)
+	}
+	if original := typ + ";" + address; d.Original != "" && len(original) <= originalSizeMax {
+		s += " ORCPT=" + original
+	}
+	return s
 }
 
 // Notify says when the sender wants to be notified, the value of NOTIFY in upper
@@ -147,6 +180,37 @@ func parseOriginal(s string) (string, bool) {
 		return "", false
 	}
 	return typ + ";" + address, true
+}
+
+// formatXtext is the reverse of parseXtext.
+func formatXtext(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// formatUnitext returns an address of the type "utf-8" as a parameter can have it:
+// what can't stand there becomes an EmbeddedUnicodeChar, and without utf8 all that is
+// not ASCII does. RFC 6533, section 3. Those that are there already stay.
+func formatUnitext(s string, utf8 bool) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\\' && strings.HasPrefix(s[i:], `\x{`):
+			b.WriteRune(r)
+		case r <= ' ', r == '+', r == '=', r == '\\', r == 0x7f, r > 0x7f && !utf8:
+			fmt.Fprintf(&b, `\x{%02X}`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 // atextASCII are the characters of atoms, RFC 5322, section 3.2.3.

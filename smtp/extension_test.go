@@ -133,6 +133,29 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// TestParams has what is passed on to the next server. Without UTF-8 it is ASCII.
+func TestParams(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		mail MailDSN
+		rcpt RcptDSN
+		want string // Parameters of MAIL, "|", those of RCPT with UTF-8, "|", and without.
+	}{
+		{"nothing", MailDSN{}, RcptDSN{}, "||"},
+		{"all", MailDSN{"HDRS", "a+b=c d"}, RcptDSN{NotifyNever, "rfc822;Bob+x@Example.ORG"},
+			" RET=HDRS ENVID=a+2Bb+3Dc+20d| NOTIFY=NEVER ORCPT=rfc822;Bob+2Bx@Example.ORG| NOTIFY=NEVER ORCPT=rfc822;Bob+2Bx@Example.ORG"},
+		{"another type", MailDSN{}, RcptDSN{Original: "x400;/C=no;/S= "}, "| ORCPT=x400;/C+3Dno;/S+3D+20| ORCPT=x400;/C+3Dno;/S+3D+20"},
+		{"UTF-8", MailDSN{}, RcptDSN{Original: `UTF-8;é\x{E8}+ \@b`}, `| ORCPT=UTF-8;é\x{E8}\x{2B}\x{20}\x{5C}@b| ORCPT=UTF-8;\x{E9}\x{E8}\x{2B}\x{20}\x{5C}@b`},
+		{"the largest that is passed on", MailDSN{}, RcptDSN{Original: "utf-8;" + strings.Repeat("é", 247)}, "| ORCPT=utf-8;" + strings.Repeat("é", 247) + "|"},
+		{"what becomes too large", MailDSN{}, RcptDSN{Original: "rfc822;" + strings.Repeat("+", 165)}, "||"},
+	} {
+		if got := tc.mail.Params() + "|" + tc.rcpt.Params(true) + "|" + tc.rcpt.Params(false); got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestHoldTime(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -161,7 +184,8 @@ func TestHoldTime(t *testing.T) {
 }
 
 // FuzzExtensions checks that what is kept of parameters is bounded and can stand in
-// a line of a notification.
+// a line of a notification, and that what is passed on is understood and says the
+// same.
 func FuzzExtensions(f *testing.F) {
 	f.Add("REQUIRETLS HOLDFOR=10 RET=FULL ENVID=a+20b", "NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a+40b")
 	f.Add("HOLDUNTIL=2026-12-01T08:30:00Z ENVID=+0A", "NOTIFY=NEVER ORCPT=utf-8;+C3+A9")
@@ -173,6 +197,9 @@ func FuzzExtensions(f *testing.F) {
 		}
 		if m, err := ParseMailFrom("FROM:<> "+mail, all); err == nil {
 			line(m.DSN.EnvelopeID, envelopeIDSizeMax)
+			if again, err := ParseMailFrom("FROM:<>"+m.DSN.Params(), all); err != nil || again.DSN != m.DSN {
+				t.Fatalf("%q: %q became %+v, %v", mail, m.DSN.Params(), again.DSN, err)
+			}
 			if m.Hold.For < 0 || m.Hold.For > HoldMax || m.Hold.For != 0 && !m.Hold.Until.IsZero() {
 				t.Fatalf("%q: got %+v", mail, m.Hold)
 			}
@@ -181,6 +208,13 @@ func FuzzExtensions(f *testing.F) {
 			line(r.DSN.Original, originalSizeMax)
 			if n, ok := parseNotify(string(r.DSN.Notify)); r.DSN.Notify != "" && (!ok || n != r.DSN.Notify) {
 				t.Fatalf("%q: got %q", rcpt, r.DSN.Notify)
+			}
+			for _, utf8 := range []bool{false, true} {
+				params := r.DSN.Params(utf8)
+				again, err := ParseRcptTo("TO:<a@b.example>"+params, all)
+				if err != nil || again.DSN.Params(utf8) != params || again.DSN.Notify != r.DSN.Notify || !utf8 && !isASCII(params) {
+					t.Fatalf("%q: %q became %+v, %v", rcpt, params, again.DSN, err)
+				}
 			}
 		}
 	})

@@ -334,6 +334,12 @@ func (a *actor) send(ctx context.Context, set map[string]string) string {
 	_, tx.EightBit = set["8bit"]
 	_, tx.SMTPUTF8 = set["smtputf8"]
 	_, tx.RequireTLS = set["requiretls"]
+	if v := set["dsn"]; v != "" {
+		tx.DSN = smtp.MailDSN{Return: "FULL", EnvelopeID: "Q 1+2=3"} // An id with all that xtext encodes.
+		for notify := range strings.SplitSeq(v, "/") {
+			tx.RcptDSN = append(tx.RcptDSN, smtp.RcptDSN{Notify: smtp.Notify(notify), Original: set["orcpt"]})
+		}
+	}
 	if n, err := strconv.ParseInt(set["size"], 10, 64); err == nil {
 		tx.Size = n
 	}

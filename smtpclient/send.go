@@ -18,6 +18,8 @@ type Transaction struct {
 	EightBit   bool                          // The content has bytes over 127.
 	SMTPUTF8   bool                          // The header needs it. Addresses that do are seen.
 	RequireTLS bool                          // REQUIRETLS, RFC 8689: the server must have it too.
+	DSN        smtp.MailDSN                  // What is asked for about notifications.
+	RcptDSN    []smtp.RcptDSN                // The same by recipient, as To. Nil: nothing.
 	Size       int64                         // Of Content, in bytes. Zero: unknown.
 	Content    func() (io.ReadCloser, error) // Called at most once, when the server wants it. CRLF line ends.
 }
@@ -38,6 +40,10 @@ type SendResult struct {
 // its reply, or that can't be understood: the server may have it.
 //
 // A content that does not end with a line end gets one if it is sent by DATA.
+//
+// What is asked for about notifications is passed on to servers that announce DSN
+// (RFC 3461, section 5.2.1). To others it must not be said, and the caller sees to
+// it that the sender is told what he wants to be told (section 5.2.2).
 func (c *Client) Send(ctx context.Context, t Transaction) (SendResult, error) {
 	tx := transaction{c: c, t: t, result: SendResult{Rcpts: make([]error, len(t.To))}}
 	if err := tx.check(); err != nil {
@@ -150,8 +156,11 @@ func (tx *transaction) envelope(data bool) error {
 		commands = append(commands, envelopeCommand{"RSET", "RSET", times.Other, tx.onReset})
 	}
 	commands = append(commands, envelopeCommand{"MAIL", tx.mailLine(), times.Mail, tx.onMail})
-	for _, path := range tx.t.To {
+	for i, path := range tx.t.To {
 		line := "RCPT TO:<" + path.XString(tx.t.SMTPUTF8) + ">"
+		if tx.c.ext.DSN && i < len(tx.t.RcptDSN) {
+			line += tx.t.RcptDSN[i].Params(tx.t.SMTPUTF8)
+		}
 		commands = append(commands, envelopeCommand{"RCPT", line, times.Rcpt, tx.onRcpt})
 	}
 	if data {
@@ -175,6 +184,9 @@ func (tx *transaction) mailLine() string {
 	}
 	if t.RequireTLS {
 		line += " REQUIRETLS"
+	}
+	if ext.DSN {
+		line += t.DSN.Params()
 	}
 	return line
 }

@@ -130,8 +130,8 @@ func (s *specimen) handOver(ctx context.Context, d *store.Dir, w *queue.Work) er
 	})
 }
 
-// queueRetired leaves messages that were delivered, that failed, and that were
-// dropped.
+// queueRetired leaves messages that were delivered, with a notice of it that is to
+// be told, that failed, and that were dropped.
 func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 	for _, r := range []queue.Result{
 		{OK: true, Code: 250, RemoteMTA: "mx.remote.example", RemoteIP: "192.0.2.9"},
@@ -146,7 +146,12 @@ func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 		}
 		err := attempt(ctx, q, func(w *queue.Work) ([]queue.Report, error) {
 			r.Start, r.Took = s.now, time.Second
-			return []queue.Report{{ID: w.Messages[0].ID, Result: r, DialedIP: r.RemoteIP}}, nil
+			m := w.Messages[0]
+			rep := queue.Report{ID: m.ID, Result: r, DialedIP: r.RemoteIP}
+			if r.OK {
+				rep.Notice = &queue.Notice{Key: m.Key + ":success", Account: Main, To: Main + "@" + Domain, Action: "relayed", Content: []byte("Subject: relayed\r\n\r\n")}
+			}
+			return []queue.Report{rep}, nil
 		})
 		if err != nil {
 			return err
