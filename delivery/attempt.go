@@ -41,6 +41,7 @@ type attempt struct {
 
 	fresh  bool   // No conversation of another message is wanted.
 	domain string // For people.
+	policy domainPolicy
 	rcpts  []*rcpt
 	at     place
 	dialed netip.Addr
@@ -61,6 +62,7 @@ type place struct {
 	ip        netip.Addr // Likewise.
 	tls       string
 	dualStack bool
+	security  security
 }
 
 // send makes an attempt to send w to other servers. It returns what came of it by
@@ -100,6 +102,9 @@ func (a *attempt) run(ctx context.Context) {
 		return
 	}
 	hosts, f := a.hosts(ctx)
+	if f == nil {
+		f = a.getPolicy(ctx)
+	}
 	if f != nil {
 		a.record(a.pending(), f)
 		return
@@ -159,6 +164,10 @@ func (a *attempt) hosts(ctx context.Context) ([]target, *failure) {
 func (a *attempt) try(ctx context.Context, t target) bool {
 	a.at, a.fresh = place{}, false
 	todo := a.pending()
+	if f := a.outside(ctx, t); f != nil {
+		a.record(todo, f)
+		return true
+	}
 	ips, result, f := a.addresses(ctx, t)
 	if f != nil {
 		a.record(todo, f)
@@ -212,5 +221,6 @@ func (a *attempt) record(list []*rcpt, f *failure) {
 		}
 		r.try.failure = f
 		r.try.host, r.try.ip, r.try.tls, r.try.dualStack = a.at.host, a.at.ip, a.at.tls, a.at.dualStack
+		r.try.security = a.at.security
 	}
 }

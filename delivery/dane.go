@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 
 	"github.com/mjl-/mox/dane"
@@ -12,6 +13,7 @@ import (
 
 // promise is what a host promises about TLS by its TLSA records.
 type promise struct {
+	asked    bool
 	evidence daneEvidence
 	finding  dane.Finding
 	err      error // Why it is unknown.
@@ -27,7 +29,7 @@ func (a *attempt) promised(ctx context.Context, t target, addresses dns.Result) 
 	lookup, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	finding, err := dane.Lookup(lookup, a.sender.opts.Resolver, path, dane.SMTPUsages()...)
-	p := promise{finding: finding, err: err}
+	p := promise{asked: true, finding: finding, err: err}
 	switch {
 	case err != nil:
 		p.evidence = daneUnknown
@@ -65,13 +67,13 @@ type demands struct {
 }
 
 // options sets what opts say of TLS.
-func (d demands) options(opts *smtpclient.Options, t target) {
+func (d demands) options(opts *smtpclient.Options, t target, roots *x509.CertPool) {
 	opts.TLS = d.mode
 	if d.mode == smtpclient.TLSSkip {
 		return
 	}
 	name := serverName(t)
-	opts.TLSConfig = &tls.Config{ServerName: name}
+	opts.TLSConfig = &tls.Config{ServerName: name, RootCAs: roots}
 	opts.Verify = &smtpclient.Verify{PKIX: d.pkix, Name: name, DANE: d.dane}
 	if d.finding.Applies {
 		// By which it chooses its certificate: RFC 7672, section 8.1.

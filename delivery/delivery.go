@@ -15,6 +15,7 @@ package delivery
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -31,6 +32,7 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dns"
 	"github.com/mjl-/mox/loop"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 )
@@ -40,6 +42,7 @@ type Options struct {
 	Queue      *queue.DB
 	Receiver   *receive.Receiver
 	Resolver   dns.Resolver
+	Policies   *mtastsdb.Cache // MTA-STS policies of domains. Nil: none has one.
 	Config     func() *config.Config
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
@@ -52,6 +55,10 @@ type Options struct {
 
 	// Dial makes connections, from local if that is valid. Nil: TCP.
 	Dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)
+
+	// Roots are the authorities by which servers are verified where MTA-STS demands it.
+	// Nil: those of the system.
+	Roots *x509.CertPool
 
 	// Port other servers listen on. Zero: 25. Tests have others.
 	Port uint16

@@ -57,12 +57,15 @@ func (c *conversation) close(ctx context.Context) {
 // Known is what the host promises. A conversation that another message has left is
 // as good as a new one, if what is demanded of it is the same.
 func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known promise) (*conversation, *failure) {
-	evidence := tlsEvidence{dane: known.evidence, requireTLS: a.pending()[0].RequireTLS}
+	evidence := a.evidence(t, known)
 	policy := decideTLS(evidence)
+	decided := a.security(evidence, policy, known)
+	a.at.security = decided
 	if policy.refuse != nil {
 		return nil, a.refusal(ctx, t, policy, known)
 	}
 	if c := a.reuse(ctx, t, ips, demands{policy, known.finding}); c != nil {
+		a.at.security = a.at.security.decidedAgain(decided)
 		return c, nil
 	}
 	conn, ip, err := a.dial(ctx, t, ips)
@@ -76,11 +79,13 @@ func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known
 	a.sender.metrics.fallbacks.Inc()
 	a.log.InfoContext(ctx, "tls failed, trying without", "host", t.String(), "ip", ip.String(), "err", err)
 	evidence.failed = true
+	policy = decideTLS(evidence)
+	a.at.security.why = policy.why
 	conn, ip, err = a.dial(ctx, t, []netip.Addr{ip})
 	if err != nil {
 		return nil, a.dialFailure(ctx, t, err)
 	}
-	c, err = a.greet(ctx, conn, t, ip, demands{decideTLS(evidence), known.finding})
+	c, err = a.greet(ctx, conn, t, ip, demands{policy, known.finding})
 	return c, a.conversationFailure(ctx, t, err)
 }
 
@@ -165,16 +170,18 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 	c := &conversation{target: t, ctx: ctx, cancel: cancel, log: a.log, key: a.keyFor(t, ip, d), made: time.Now()}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
 	opts := smtpclient.Options{Hello: a.config.Hostname.ASCII, Observe: a.sender.metrics.command}
-	d.options(&opts, t)
+	d.options(&opts, t, a.sender.opts.Roots)
 	if a.log.Enabled(ctx, logfmt.LevelTrace) {
 		opts.Trace = c.trace
 	}
 	var err error
 	if c.Client, err = smtpclient.New(ctx, conn, opts); err != nil {
 		cancel()
+		a.at.security.failed(err)
 		return nil, err
 	}
 	a.at.tls = d.protection(c.Client)
+	a.at.security.verified(c.Verified())
 	c.at = a.at
 	a.log.DebugContext(ctx, "conversation", "host", t.String(), "ip", ip.String(), "tls", a.at.tls, "reason", d.why, "pkix_err", c.Verified().PKIX.Err)
 	return c, nil

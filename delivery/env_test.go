@@ -25,7 +25,9 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/dnstest"
 	"github.com/mjl-/mox/dsn"
+	"github.com/mjl-/mox/loop"
 	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
@@ -45,6 +47,9 @@ type env struct {
 	peers    map[string]*peer // By address. Others refuse connections; nil ones don't answer.
 	panics   int
 	full     atomic.Bool // The disk of the accounts.
+	hosts    policyHosts
+	db       *mtastsdb.DB
+	fetches  *loop.Group
 
 	mu     sync.Mutex
 	log    bytes.Buffer
@@ -106,7 +111,8 @@ func newEnv(t *testing.T, change ...func(*Options)) *env {
 	check(t, err)
 	opts := Options{
 		Receiver: receiver, Resolver: e.zone, Config: func() *config.Config { return cfg }, Log: log, Registerer: e.registry,
-		CIDs: cid.NewCounter(time.Now()), Rand: rand.Reader, Panicked: func() { e.panics++ }, Dial: e.dial, Schedule: testSchedule, Workers: 10,
+		Policies: e.policies(dir, log),
+		CIDs:     cid.NewCounter(time.Now()), Rand: rand.Reader, Panicked: func() { e.panics++ }, Dial: e.dial, Schedule: testSchedule, Workers: 10,
 	}
 	e.queue, err = queue.Open(t.Context(), queue.Options{
 		LogSize: 1 << 20, Dir: filepath.Join(dir, "queue"), Log: log, Rand: rand.Reader, Schedule: testSchedule,
@@ -162,6 +168,9 @@ func (e *env) close() {
 	e.Helper()
 	e.stop()
 	e.conns.Wait()
+	e.fetches.Stop()
+	check(e.T, e.fetches.Wait(e.Context()))
+	check(e.T, e.db.Close())
 	check(e.T, e.queue.Close())
 	check(e.T, e.store.Close())
 	if e.panics != 0 {

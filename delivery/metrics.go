@@ -35,6 +35,14 @@ const (
 	requireTLSNoSupport = "norequiretls"
 )
 
+// Values of the label "ignored" for messages that need no TLS: what would have kept
+// them back.
+const (
+	ignoredPolicyUnknown = "mtastslookup"
+)
+
+var ignoredAll = []string{ignoredPolicyUnknown}
+
 // Values of the label "transport".
 const (
 	transportDirect = "direct"
@@ -53,6 +61,7 @@ type metrics struct {
 	fallbacks    prometheus.Counter
 	reused       prometheus.Counter
 	requireTLS   *prometheus.CounterVec
+	notRequired  *prometheus.CounterVec
 	daneRequired prometheus.Counter
 	daneErrors   prometheus.Counter
 	daneUnusable prometheus.Counter
@@ -78,6 +87,9 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		requireTLS: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_queue_requiretls_unsupported_total", Help: "Times a server can't be sent a message as that requires TLS.",
 		}, []string{"reason"}),
+		notRequired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mox_queue_tlsrequiredno_ignored_total", Help: "Times something was ignored for a message that says it needs no TLS.",
+		}, []string{"ignored"}),
 		daneRequired: newCounter("mox_queue_destination_dane_required_total", "Servers that must be verified by their TLSA records."),
 		daneErrors:   newCounter("mox_queue_destination_dane_gathertlsa_errors_total", "Servers whose TLSA records could not be looked up."),
 		daneUnusable: newCounter("mox_queue_destination_dane_starttlsunverified_total", "Servers with TLSA records of which none can be used: TLS is required, without verification."),
@@ -94,11 +106,14 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 	for _, r := range []string{resultOK, resultTimeout, resultCanceled, resultError} {
 		m.connections.WithLabelValues(r)
 	}
+	for _, what := range ignoredAll {
+		m.notRequired.WithLabelValues(what)
+	}
 	m.requireTLS.WithLabelValues(requireTLSNoPolicy)
 	m.requireTLS.WithLabelValues(requireTLSNoSupport)
 	all := []prometheus.Collector{
 		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.reused, m.requireTLS, m.maybeSent, m.notices, m.commands,
-		m.daneRequired, m.daneErrors, m.daneUnusable,
+		m.daneRequired, m.daneErrors, m.daneUnusable, m.notRequired,
 	}
 	for _, c := range append(all, queueGauges(stats)...) {
 		if err := reg.Register(c); err != nil {
@@ -145,6 +160,9 @@ func (m *metrics) destination(authentic bool) {
 		m.authentic.Inc()
 	}
 }
+
+// ignored counts something that is ignored for a message that needs no TLS.
+func (m *metrics) ignored(what string) { m.notRequired.WithLabelValues(what).Inc() }
 
 // promise counts what a server promises.
 func (m *metrics) promise(e daneEvidence) {

@@ -17,11 +17,12 @@ type try struct {
 	start, end time.Time
 	failure    *failure // Nil: it has the message.
 
-	host   dns.Domain // That said so. Zero: none was reached, or it has no name.
-	ip     netip.Addr // Of it, and then valid also if it has no name.
-	reply  string     // That took the message, for the log.
-	tls    string     // How the connection was protected, for the log: a value of tlsmode.
-	dialed netip.Addr // Tried last.
+	host     dns.Domain // That said so. Zero: none was reached, or it has no name.
+	ip       netip.Addr // Of it, and then valid also if it has no name.
+	reply    string     // That took the message, for the log.
+	tls      string     // How the connection was protected, for the log: a value of tlsmode.
+	security security
+	dialed   netip.Addr // Tried last.
 
 	// dualStack says that host has addresses of both families.
 	dualStack bool

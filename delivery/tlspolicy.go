@@ -94,6 +94,7 @@ const (
 	whySTS           = "mta-sts"            // An enforced policy.
 	whyBoth          = "dane-and-mta-sts"   // Each is demanded.
 	whyNotInPolicy   = "mta-sts-mismatch"   // The host is not in an enforced policy.
+	whyPolicyUnknown = "mta-sts-unknown"    // Whether there is a policy could not be found out.
 	whyNoPolicy      = "requiretls-nothing" // The message requires TLS where nothing says how to verify it.
 	whyFailed        = "tls-failed"         // It did, and may.
 	whyTransport     = "transport"          // The configuration says so.

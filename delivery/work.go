@@ -157,6 +157,7 @@ func (d *delivery) note(ctx context.Context, m *queue.Message, t try, v verdict)
 	if t.ip.IsValid() {
 		attrs = append(attrs, "host", t.host.String(), "ip", t.ip.String(), "tls", mode)
 	}
+	attrs = append(attrs, t.security.attrs()...)
 	r := v.report.Result
 	attrs = append(attrs, "code", r.Code, "enhanced", r.Enhanced)
 	if t.reply != "" {

@@ -32,13 +32,16 @@ var ErrBusy = errors.New("too many MTA-STS policies are being fetched")
 // errEnded means that a fetch ended without saying how.
 var errEnded = errors.New("fetching MTA-STS policy ended early")
 
-// Options is what a Cache needs. All fields are required.
+// Options is what a Cache needs. Fields are required unless said otherwise.
 type Options struct {
 	DB       *DB
 	Resolver dns.Resolver
 	Getter   mtasts.Getter
 	Log      *slog.Logger
 	Rand     *rand.Rand // Spreads what is refreshed. Used by that only.
+
+	// Observe is told what is worth counting. Nil: nobody is.
+	Observe func(Event)
 
 	// Group runs fetches, which are shared by callers, and what is refreshed. Its
 	// owner stops it, and waits for it before closing DB.
@@ -110,6 +113,9 @@ func New(opts Options) (*Cache, error) {
 	if opts.DB == nil || opts.Resolver == nil || opts.Getter == nil || opts.Log == nil || opts.Rand == nil || opts.Group == nil {
 		return nil, errors.New("mtastsdb: missing option")
 	}
+	if opts.Observe == nil {
+		opts.Observe = func(Event) {}
+	}
 	return &Cache{opts: opts, fetches: make(chan struct{}, fetchesMax), flights: map[flightKey]*flight{}}, nil
 }
 
@@ -120,6 +126,16 @@ func New(opts Options) (*Cache, error) {
 // fails, or ctx is done. The caller must put off the delivery: to go on would be to
 // send without a policy that may be there.
 func (c *Cache) Get(ctx context.Context, domain dns.Domain) (mtasts.Policy, Evidence, error) {
+	policy, ev, err := c.get(ctx, domain)
+	result := string(ev.Source)
+	if err != nil {
+		result = resultError
+	}
+	c.opts.Observe(Event{Kind: EventGet, Result: result})
+	return policy, ev, err
+}
+
+func (c *Cache) get(ctx context.Context, domain dns.Domain) (mtasts.Policy, Evidence, error) {
 	found, lookupErr := c.lookup(ctx, domain)
 	ev := Evidence{Found: found, RecordErr: lookupErr}
 	if ctx.Err() != nil {
@@ -257,12 +273,14 @@ func (c *Cache) fly(ctx context.Context, f *flight) {
 
 // fetch fetches the policy for the record of a flight, and stores what came of it.
 func (c *Cache) fetch(ctx context.Context, f *flight) {
+	start := time.Now()
 	policy, text, fetchErr := c.fetchPolicy(ctx, f.domain)
 	if ctx.Err() != nil {
 		f.err = context.Cause(ctx) // We stop, which says nothing about the domain.
 		return
 	}
 	now := time.Now()
+	c.opts.Observe(fetchEvent(fetchErr, now.Sub(start)))
 	f.entry, f.err = c.opts.DB.update(ctx, f.domain.ASCII, func(e Entry) Entry {
 		if fetchErr != nil {
 			e = e.withFailure(fetchErr, f.answer.ID, now)

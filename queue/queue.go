@@ -99,6 +99,12 @@ type Message struct {
 	LastActivity time.Time // When it was retired, or the last answer to it came. Zero before.
 }
 
+// Values of Message.Report.
+const (
+	TLSReport   = "tls"   // RFC 8460. It must arrive also where TLS is broken.
+	DMARCReport = "dmarc" // RFC 7489, section 7.2.
+)
+
 // ResultsMax bounds the results kept of a message.
 const ResultsMax = 20
 

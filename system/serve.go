@@ -45,6 +45,9 @@ func (s *System) Serve(ctx context.Context) error {
 	background.Every("looking at certificates", loop.Schedule{Interval: certificatesEvery}, (&certificateWatch{system: s}).look)
 	background.Every("looking up our addresses in blocklists", loop.Schedule{Interval: blocklistsEvery}, s.blocklists.look)
 	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)
+	if s.opts.Local == nil {
+		s.policyCache.StartRefresh()
+	}
 	servers.Go("delivering", func(ctx context.Context) {
 		if err := s.delivery.Serve(ctx, s.opts.Grace); err != nil && ctx.Err() == nil {
 			fail(fmt.Errorf("delivering: %w", err))
@@ -69,7 +72,8 @@ func (s *System) Serve(ctx context.Context) error {
 	defer cancel()
 	err := servers.Wait(limit)
 	background.Stop()
-	err = errors.Join(err, background.Wait(limit))
+	s.fetches.Stop()
+	err = errors.Join(err, background.Wait(limit), s.fetches.Wait(limit))
 	if err != nil {
 		s.log.ErrorContext(ctx, "not all stopped in time", "pkg", "system", "err", err)
 	}

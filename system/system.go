@@ -11,6 +11,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -114,6 +115,10 @@ type Options struct {
 	// RemotePort is where other servers listen. Zero: 25.
 	RemotePort uint16
 
+	// Roots are the authorities by which other servers and the hosts of MTA-STS policies
+	// are verified. Nil: those of the system.
+	Roots *x509.CertPool
+
 	// Grace is how long running commands may take when the server stops. Zero:
 	// GraceDefault.
 	Grace time.Duration
@@ -161,6 +166,9 @@ type System struct {
 	receiver *receive.Receiver
 	submit   *submit.Submitter
 	delivery *delivery.Sender
+
+	policyCache *mtastsdb.Cache
+	fetches     *loop.Group // Of policies.
 
 	blocklists *blocklists
 	smtp       *smtpserver.Server
@@ -358,7 +366,7 @@ func (s *System) removeSpools() error {
 }
 
 // makeMail makes what mail goes through, in and out. None of it starts anything.
-func (s *System) makeMail(context.Context) error {
+func (s *System) makeMail(ctx context.Context) error {
 	if err := s.makeResolver(); err != nil {
 		return err
 	}
@@ -383,9 +391,12 @@ func (s *System) makeMail(context.Context) error {
 	if s.submit, err = submit.New(submitted); err != nil {
 		return err
 	}
+	if err := s.makePolicies(ctx); err != nil {
+		return err
+	}
 	q := s.current().Queue()
 	s.delivery, err = delivery.New(delivery.Options{
-		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Config: s.current, Log: s.log, Registerer: s.registry,
+		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Policies: s.policyCache, Roots: s.opts.Roots, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries),
 	})
@@ -471,7 +482,7 @@ func (s *System) Queue() *queue.DB { return s.queue }
 
 // Close closes everything that is open. Serve must have returned.
 func (s *System) Close() error {
-	var errs []error
+	errs := []error{s.closePolicies()}
 	s.opts.Config.OnReload(nil)
 	if s.keeper != nil {
 		s.opts.Config.OnChange(nil)
