@@ -66,7 +66,7 @@ func (c CID) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 // UnmarshalText parses the id as the log has it.
 func (c *CID) UnmarshalText(text []byte) error {
-	v, err := parseCID(string(text))
+	v, err := ParseCID(string(text))
 	*c = v
 	return err
 }
