@@ -84,6 +84,7 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 		c.marked(c.static(""), reflect.ValueOf(s))
 		c.checkStatic()
 		c.queue()
+		c.trace()
 		c.resolver()
 		c.listeners()
 	}

@@ -50,6 +50,7 @@ func DescribeStatic() ([]byte, error) {
 		NoOutgoingTLSReports:            true,
 		OutgoingTLSReportsForAllSuccess: true,
 		Queue:                           DefaultQueue(),
+		Trace:                           DefaultTrace(),
 		Screening: Screening{
 			AddressWindow: 26280 * time.Hour, DomainWindow: 17520 * time.Hour, SignerWindow: 4368 * time.Hour, NetworkWindow: 2184 * time.Hour,
 			DomainGood: 0.8, DomainLocalparts: 3, SignerGood: 0.1, SignerBad: 0.9, NetworkGood: 0.25, NetworkBad: 0.75, NetworkSure: 0.1, NetworkMin: []int{2, 5, 10},

@@ -30,6 +30,7 @@ type Static struct {
 	NoOutgoingTLSReports            bool                 `mox:"always" sconf:"optional" sconf-doc:"Don't send reports about TLS connections to domains that ask for them with TLSRPT."`
 	OutgoingTLSReportsForAllSuccess bool                 `mox:"later" sconf:"optional" sconf-doc:"Send reports about TLS connections also if all of them went well. If false, only if there was a failure."`
 	Queue                           Queue                `sconf:"optional" sconf-doc:"How mail of users is sent on. What is absent here has values that suit most."`
+	Trace                           Trace                `sconf:"optional" sconf-doc:"What is kept of the way of each message, for the command queue trace: who has sent it, what was decided about it and why, each attempt to deliver it. No content."`
 	Screening                       Screening            `sconf:"optional" sconf-doc:"Figures by which mail from other servers is judged. They fit most, and all of them can be left out."`
 	QuotaMessageSize                int64                `sconf:"optional" sconf-doc:"Limit in bytes for all messages of an account together, unless the account has its own. Copies of a message in several mailboxes count once. Zero is no limit."`
 }
