@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -14,6 +15,9 @@ const (
 
 	// PrefixMax bounds a prefix, in bytes.
 	PrefixMax = 64 << 10
+
+	// ExtraMax bounds New.Extra, in bytes of all names and values together.
+	ExtraMax = 16 << 10
 
 	// messageIDMax bounds a Message-ID that is kept, in bytes: a header line has no
 	// more (RFC 5322, section 2.1.1). A longer one is left out.
@@ -75,6 +79,16 @@ func (n New) check() error {
 	if len(n.To) == 0 || len(n.To) > RecipientsMax {
 		return fmt.Errorf("queue: message to %d recipients, not between 1 and %d", len(n.To), RecipientsMax)
 	}
+	size := 0
+	for k, v := range n.Extra {
+		size += len(k) + len(v)
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return errors.New("queue: extra data is not UTF-8")
+		}
+	}
+	if size > ExtraMax {
+		return fmt.Errorf("queue: extra data of %d bytes, more than %d", size, ExtraMax)
+	}
 	for _, to := range n.To {
 		if len(to.Prefix) > PrefixMax {
 			return fmt.Errorf("queue: prefix of %d bytes, more than %d", len(to.Prefix), PrefixMax)
@@ -108,7 +122,7 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 	shared := Message{
 		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
 		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
-		EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report,
+		Extra: n.Extra, EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report,
 	}
 	for _, to := range n.To {
 		m := shared

@@ -214,6 +214,9 @@ func (e *editing) change(tx *tx, r *messageRow, delivering bool, now time.Time) 
 		if err := e.db.retire(tx, &e.retire, r, outcome); err != nil {
 			return err
 		}
+		if err := tx.tellCanceled(r); err != nil {
+			return err
+		}
 	}
 	e.rows = append(e.rows, *r)
 	return nil

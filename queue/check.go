@@ -131,6 +131,9 @@ func (c *checker) rows(ctx context.Context, tx *tx) error {
 	if err := c.checkNotices(ctx, tx); err != nil {
 		return err
 	}
+	if err := c.hooks(ctx, tx); err != nil {
+		return err
+	}
 	return bstore.QueryTx[retiredRow](tx.Tx).ForEach(func(r retiredRow) error {
 		if r.M.State != Retired || r.M.Outcome == "" || r.M.RetiredAt.IsZero() {
 			c.add("retired message %d has state %q, outcome %q", r.ID, r.M.State, r.M.Outcome)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/mjl-/bstore"
+
+	"github.com/mjl-/mox/webhook"
 )
 
 // failRetry is when a failure that came without a report is tried again.
@@ -37,10 +39,23 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 	}
 	late := w.Local && !slices.ContainsFunc(reports, func(r Report) bool { return r.Retry || !r.Result.OK })
 	notices := slices.ContainsFunc(reports, func(r Report) bool { return r.Notice != nil })
-	if late && !notices && w.Fail == "" && db.finishLogged(w.lease, byID) {
+	if late && !notices && w.Fail == "" && !db.tells(w, byID) && db.finishLogged(w.lease, byID) {
 		return nil
 	}
 	return db.endLease(w.lease, late, db.reported(w.lease, byID))
+}
+
+// tells says whether a webhook is to be told of a report. Then its message needs a
+// row: it is told in the same commit.
+func (db *DB) tells(w *Work, reports map[int64]*Report) bool {
+	return slices.ContainsFunc(w.Messages, func(m Message) bool {
+		rep := reports[m.ID]
+		if rep == nil || rep.Event == "" || m.Account == "" {
+			return false
+		}
+		_, ok := db.opts.Webhook(m.Account, rep.Event)
+		return ok
+	})
 }
 
 // finishLogged ends a lease of messages that were handed over, if they have no rows
@@ -105,25 +120,31 @@ func (db *DB) finish(l *lease, reports map[int64]*Report) error {
 
 // reported returns what decides about the rows of a lease by reports.
 func (db *DB) reported(l *lease, reports map[int64]*Report) decider {
-	return func(r *messageRow, now time.Time) (Outcome, *Notice) {
+	return func(r *messageRow, now time.Time) (Outcome, toTell) {
 		rep := reports[r.ID]
 		if rep == nil {
-			return db.unreported(r, l, now), nil
+			return db.unreported(r, l, now), toTell{}
 		}
-		return db.report(r, l, rep, now), rep.Notice
+		return db.report(r, l, rep, now), toTell{rep.Notice, rep.Event}
 	}
 }
 
 // decider changes the row of a lease that ends, or returns the outcome with which
-// it is retired, and a notice that goes with it.
-type decider func(r *messageRow, now time.Time) (Outcome, *Notice)
+// it is retired, and what is to be told of it.
+type decider func(r *messageRow, now time.Time) (Outcome, toTell)
+
+// toTell is what is written in the commit that ends a lease, to be told after it.
+type toTell struct {
+	notice *Notice       // To the sender. Nil: none.
+	event  webhook.Event // To a webhook. Empty: none.
+}
 
 // finishHeld ends a lease by holding its messages.
 func (db *DB) finishHeld(l *lease, why string) error {
-	return db.endLease(l, false, func(r *messageRow, now time.Time) (Outcome, *Notice) {
+	return db.endLease(l, false, func(r *messageRow, now time.Time) (Outcome, toTell) {
 		r.M.State = Held
 		r.addResult(Result{Start: now, Error: why})
-		return "", nil
+		return "", toTell{}
 	})
 }
 
@@ -171,9 +192,9 @@ func (f *finishing) run(tx *tx) error {
 		if err := tx.Get(&r); err != nil {
 			return err
 		}
-		outcome, notice := f.decide(&r, now)
+		outcome, tell := f.decide(&r, now)
 		if outcome == "" && r.Drop {
-			outcome = Dropped
+			outcome, tell.event = Dropped, webhook.EventCanceled
 		}
 		if outcome == "" && r.HoldNext {
 			r.M.State, r.HoldNext = Held, false
@@ -184,10 +205,13 @@ func (f *finishing) run(tx *tx) error {
 		} else {
 			err = f.db.retire(tx, &f.retire, &r, outcome)
 		}
-		if err == nil && outcome == Delivered && notice != nil {
-			err = tx.keepNotice(*notice)
+		if err == nil && outcome == Delivered && tell.notice != nil {
+			err = tx.keepNotice(*tell.notice)
 		}
 		if err != nil {
+			return err
+		}
+		if err := tx.tellResult(&r, tell.event); err != nil {
 			return err
 		}
 		f.rows = append(f.rows, r)

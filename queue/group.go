@@ -47,6 +47,7 @@ type tx struct {
 
 	finished map[int64]bool // Messages whose delivery ends in it.
 	filing   []*logged      // Messages of the log that get their rows in it.
+	hooks    *hookChanges   // Nil: none.
 }
 
 // insert, update and delete are the ways to write: a failure after them spoils
@@ -182,7 +183,11 @@ func (db *DB) runGroup(group []*change) {
 func (db *DB) settle(group []*change, err error) {
 	db.mu.Lock()
 	db.applyFiled(db.filed)
-	db.filed = nil
+	hooks := db.hooked
+	db.filed, db.hooked = nil, nil
+	if hooks != nil {
+		db.applyHooks(hooks, time.Now())
+	}
 	for _, c := range group {
 		if c.err == nil {
 			c.err = err
@@ -198,6 +203,9 @@ func (db *DB) settle(group []*change, err error) {
 	db.rearm()
 	db.mu.Unlock()
 	db.signal()
+	if hooks != nil {
+		db.tellHooks(hooks)
+	}
 	for _, c := range group {
 		close(c.done)
 	}
@@ -244,7 +252,7 @@ func (db *DB) commitGroup(t *tx) error {
 	if err != nil {
 		return db.fail(fmt.Errorf("committing: %w", err))
 	}
-	db.filed = t.filing
+	db.filed, db.hooked = t.filing, t.hooks
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/mjl-/mox/database"
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/journal"
+	"github.com/mjl-/mox/webhook"
 )
 
 // Defaults and limits of a queue.
@@ -52,17 +53,20 @@ type DB struct {
 	calls  sync.WaitGroup // Calls that run.
 
 	journal     *journal.Journal
+	hookWake    chan struct{} // Wakes one NextHook.
 	settleTimer *time.Timer   // Wakes settleLoop.
 	settled     chan struct{} // Closed when settleLoop has ended.
 	settleMu    sync.Mutex    // Held by the one who settles.
 
-	unsure []int64   // Messages that were provisional at start. Only Open uses it.
-	filed  []*logged // Those that have got rows by the last commit. Only the committer uses it.
+	unsure []int64      // Messages that were provisional at start. Only Open uses it.
+	hooked *hookChanges // Of the last commit. Only the committer uses it.
+	filed  []*logged    // Those that have got rows by the last commit. Only the committer uses it.
 
 	randMu sync.Mutex // Guards opts.Rand.
 
 	mu       sync.Mutex
 	schedule *schedule
+	hooks    *hookQueue
 	bytes    int64       // Of all messages in the schedule.
 	timer    *time.Timer // Wakes a Next when something becomes due.
 	pending  []*change
@@ -97,6 +101,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		opts: opts, log: opts.Log, faults: opts.Faults, syncs: make(chan struct{}, syncsMax),
 		work: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), failed: make(chan struct{}),
 		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
+		hookWake: make(chan struct{}, 1), hooks: newHookQueue(now, opts.HooksMax),
 	}
 	var err error
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
@@ -111,8 +116,10 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		return nil, errors.Join(err, db.closeFiles())
 	}
 	db.timer, db.settleTimer = time.AfterFunc(time.Hour, db.signal), time.NewTimer(time.Hour)
+	db.hooks.timer = time.AfterFunc(time.Hour, db.signalHooks)
 	db.settleTimer.Stop()
 	db.signal()
+	db.signalHooks()
 	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
 	go db.settleLoop()
 	if err := db.dropUnsure(ctx); err != nil {
@@ -131,6 +138,9 @@ func (db *DB) openAll(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if err := db.recover(ctx, now); err != nil {
+		return err
+	}
+	if err := db.recoverHooks(ctx, now); err != nil {
 		return err
 	}
 	if err := db.journal.Start(); err != nil {
@@ -160,7 +170,7 @@ func (o *Options) complete() error {
 	for _, n := range []struct {
 		value *int
 		zero  int
-	}{{&o.DeliveriesMax, deliveriesMaxDefault}, {&o.DestinationMax, destinationMaxDefault}, {&o.LocalMax, localMaxDefault}} {
+	}{{&o.DeliveriesMax, deliveriesMaxDefault}, {&o.DestinationMax, destinationMaxDefault}, {&o.LocalMax, localMaxDefault}, {&o.HooksMax, hooksMaxDefault}, {&o.HooksPerAccount, hooksAccountDefault}, {&o.HooksRetiredMax, hooksRetiredMax}} {
 		if *n.value < 0 {
 			return fmt.Errorf("queue: at most %d deliveries", *n.value)
 		}
@@ -173,6 +183,12 @@ func (o *Options) complete() error {
 	}
 	if o.KeepRetired == nil {
 		o.KeepRetired = func(string) time.Duration { return 0 }
+	}
+	if o.KeepRetiredHooks == nil {
+		o.KeepRetiredHooks = func(string) time.Duration { return 0 }
+	}
+	if o.Webhook == nil {
+		o.Webhook = func(string, webhook.Event) (string, bool) { return "", false }
 	}
 	if o.DiskFree == nil {
 		dir := o.Dir
@@ -193,6 +209,7 @@ func (db *DB) Close() error {
 	db.mu.Unlock()
 	close(db.stop)
 	db.timer.Stop()
+	db.hooks.timer.Stop()
 	db.calls.Wait()
 	<-db.settled
 	db.settleTimer.Stop()

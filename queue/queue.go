@@ -16,6 +16,7 @@ import (
 
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/webhook"
 )
 
 var (
@@ -78,6 +79,7 @@ type Message struct {
 
 	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
 	Transport  string
+	Extra      map[string]string // What who submitted it gave with it, for webhooks.
 
 	// What the sender asked for about notifications, RFC 3461.
 	EnvelopeID   string      // ENVID, decoded. Empty if not given.
@@ -159,6 +161,18 @@ type Options struct {
 	// they are removed at once.
 	KeepRetired func(account string) time.Duration // Nil: zero for all.
 
+	// Webhook returns the address to be told of an event about mail of an account, false
+	// if there is none. Asked when there is something to tell, and when it is told. Nil:
+	// none has one.
+	Webhook func(account string, event webhook.Event) (url string, ok bool)
+
+	// KeepRetiredHooks is how long what came of hooks is kept. Zero: it is not kept.
+	KeepRetiredHooks func(account string) time.Duration // Nil: zero for all.
+
+	// HooksMax bounds calls at a time, HooksPerAccount the hooks of an account that wait,
+	// HooksRetiredMax those that are kept. Zero: 10, 10,000, 200,000.
+	HooksMax, HooksPerAccount, HooksRetiredMax int
+
 	// DiskFree returns the bytes free for contents. Nil: asks the system.
 	DiskFree func() (int64, error)
 
@@ -173,7 +187,7 @@ type Options struct {
 
 // Event is something worth counting.
 type Event struct {
-	Kind    string // "added", "delivered", "failed", "delayed", "dropped", "retired".
+	Kind    string // "added", "delivered", "failed", "delayed", "dropped", "retired"; "webhook queued", "webhook " and a HookOutcome.
 	Account string
 }
 
@@ -185,6 +199,7 @@ type New struct {
 	EightBit           bool
 	Content            *Content
 	MessageID, Subject string
+	Extra              map[string]string // At most ExtraMax bytes.
 	RequireTLS         *bool
 	NotBefore          time.Time // FUTURERELEASE; zero: at once.
 	DSN                smtp.MailDSN
@@ -251,6 +266,9 @@ type Report struct {
 	Next      time.Time
 	DelayTold bool // The sender was told of the delay now.
 	DialedIP  string
+
+	// Event is what a webhook of the account is told of this. Empty: nothing.
+	Event webhook.Event
 
 	// Handed are the keys given to accounts for it. They are kept, also over a
 	// crash, until Confirmed.

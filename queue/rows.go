@@ -12,7 +12,7 @@ import (
 const schemaVersion = 1
 
 // rowTypes are the types kept in index.db.
-var rowTypes = []any{messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}}
+var rowTypes = []any{messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}, hookRow{}, hookRetiredRow{}}
 
 // messageRow is a message that is not retired. It has no index: what is due, and
 // what belongs together, is known in memory; lists look at all rows.

@@ -52,7 +52,10 @@ func shiftRows(d time.Duration) func(tx *bstore.Tx) error {
 			r.M.shift(d)
 			err = tx.Update(r)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return shiftHooks(tx, d)
 	}
 }
 

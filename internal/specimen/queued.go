@@ -11,6 +11,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/webhook"
 )
 
 // queueLocal is the subject of the message that goes from the queue to Main.
@@ -26,7 +27,7 @@ var errKilled = errors.New("as if killed")
 func (s *specimen) makeQueue(ctx context.Context) error {
 	err := s.withQueue(ctx, nil, func(q *queue.DB) error {
 		// One at a time: what is due is that which was just added.
-		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting} {
+		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting, s.callHooks} {
 			if err := step(ctx, q); err != nil {
 				return err
 			}
@@ -138,16 +139,17 @@ func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 		{Permanent: true, Code: 550, Enhanced: "5.1.1", Error: "no such user", RemoteMTA: "mx.remote.example", RemoteIP: "192.0.2.9"},
 	} {
 		subject := "failed"
+		event := webhook.EventFailed
 		if r.OK {
-			subject = "delivered"
+			subject, event = "delivered", webhook.EventDelivered
 		}
-		if _, err := s.add(ctx, q, subject, queue.New{Account: Main, EightBit: true}, "bob@remote.example"); err != nil {
+		if _, err := s.add(ctx, q, subject, queue.New{Account: Main, EightBit: true, Extra: map[string]string{"order": "17"}}, "bob@remote.example"); err != nil {
 			return err
 		}
 		err := attempt(ctx, q, func(w *queue.Work) ([]queue.Report, error) {
 			r.Start, r.Took = s.now, time.Second
 			m := w.Messages[0]
-			rep := queue.Report{ID: m.ID, Result: r, DialedIP: r.RemoteIP}
+			rep := queue.Report{ID: m.ID, Result: r, DialedIP: r.RemoteIP, Event: event}
 			if r.OK {
 				rep.Notice = &queue.Notice{Key: m.Key + ":success", Account: Main, To: Main + "@" + Domain, Action: "relayed", Content: []byte("Subject: relayed\r\n\r\n")}
 			}

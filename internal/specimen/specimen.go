@@ -180,6 +180,7 @@ func (s *specimen) withQueue(ctx context.Context, faults *fault.Set, fn func(q *
 		Dir: s.path("queue"), Log: s.log, Faults: faults, Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local:       func(domain string) bool { return domain == Domain },
 		KeepRetired: func(string) time.Duration { return farAhead },
+		Webhook:     webhookOf, KeepRetiredHooks: func(string) time.Duration { return farAhead },
 	})
 	if err != nil {
 		return err
