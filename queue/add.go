@@ -38,7 +38,9 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
-	l, err := db.newLogged(n, time.Now().Round(0))
+	rules := db.useRules()
+	defer rules.users.Done()
+	l, err := db.newLogged(n, rules, time.Now().Round(0))
 	if err != nil {
 		return nil, err
 	}
@@ -100,16 +102,25 @@ func (n New) check() error {
 	return nil
 }
 
+// hold returns the state a message has at first, without rules.
+func (n New) hold() (State, HoldReason) {
+	switch {
+	case n.Provisional:
+		return Held, HeldProvisional
+	case n.Hold:
+		return Held, HeldAsAsked
+	}
+	return Waiting, ""
+}
+
 // newLogged returns what is to be logged for n, at now.
-func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
+func (db *DB) newLogged(n New, rules *ruleSet, now time.Time) (*logged, error) {
 	next, chosen := now, false
 	if n.NotBefore.After(now) {
 		next, chosen = n.NotBefore.Round(0), true
 	}
-	state := Waiting
-	if n.Hold || n.Provisional {
-		state = Held
-	}
+	state, why := n.hold()
+	sender := domainOf(n.MailFrom)
 	messageID := strings.ToValidUTF8(n.MessageID, "?")
 	if len(messageID) > messageIDMax {
 		messageID = ""
@@ -122,7 +133,7 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 	shared := Message{
 		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
 		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
-		Extra: n.Extra, EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report,
+		Extra: n.Extra, EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report, HoldReason: why,
 	}
 	for _, to := range n.To {
 		m := shared
@@ -133,6 +144,9 @@ func (db *DB) newLogged(n New, now time.Time) (*logged, error) {
 		m.Rcpt, m.Domain, m.Prefix = to.Path.String(), domainOf(to.Path), to.Prefix
 		m.Notify, m.OriginalRcpt = to.DSN.Notify, to.DSN.Original
 		m.Size = int64(len(to.Prefix)) + c.size
+		if rule := rules.first(m.Account, sender, m.Domain); rule != nil {
+			m.State, m.HoldReason, m.HoldRule = Held, HeldByRule, rule.ID
+		}
 		l.rows = append(l.rows, messageRow{M: m, Chosen: chosen, Unsure: n.Provisional})
 	}
 	db.number(l)

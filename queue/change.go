@@ -9,15 +9,18 @@ import (
 	"github.com/mjl-/bstore"
 )
 
-// Release makes held messages wait for their attempt. Others it leaves as they
-// are.
+// Release makes messages that were held when they were added wait for their attempt,
+// unless a rule or an administrator holds them. Others it leaves as they are.
 func (db *DB) Release(ctx context.Context, ids []int64) error {
 	f := Filter{IDs: ids, State: Held}
 	if ids == nil {
 		f.IDs = []int64{}
 	}
 	_, err := db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
-		r.M.State, r.Unsure = Waiting, false
+		r.Unsure = false
+		if why := r.M.HoldReason; why != HeldByRule && why != HeldByAdmin {
+			r.M.release()
+		}
 		return ""
 	})
 	return err
@@ -28,28 +31,25 @@ func (db *DB) Release(ctx context.Context, ids []int64) error {
 // it is not retired then.
 func (db *DB) Hold(ctx context.Context, f Filter) ([]Message, error) {
 	return db.edit(ctx, f, nil, func(r *messageRow, delivering bool, _ time.Time) Outcome {
-		if delivering {
-			r.HoldNext = true
-			return ""
-		}
-		if r.M.State == Held {
-			return unchanged
-		}
-		r.M.State = Held
-		return ""
+		return r.hold(delivering, HeldByAdmin, 0)
 	})
 }
 
 // Unhold makes held messages wait for their attempt, whose time stays as it is, and
-// returns those it did, without prefixes.
+// returns those it did, without prefixes. Rules that are there hold them no more.
+// Provisional ones stay held until they are released: nobody was told that they are
+// taken.
 func (db *DB) Unhold(ctx context.Context, f Filter) ([]Message, error) {
 	return db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
-		if r.M.State != Held && !r.HoldNext {
+		switch {
+		case r.HoldNext:
+			r.HoldNext, r.M.HoldReason, r.M.HoldRule = false, "", 0
+		case r.M.State == Held && !r.Unsure:
+			r.M.release()
+		case r.Unsure && r.M.HoldReason != HeldProvisional:
+			r.M.HoldReason, r.M.HoldRule = HeldProvisional, 0
+		default:
 			return unchanged
-		}
-		r.HoldNext = false
-		if r.M.State == Held {
-			r.M.State, r.Unsure = Waiting, false
 		}
 		return ""
 	})
@@ -94,11 +94,28 @@ func (db *DB) FailNow(ctx context.Context, f Filter, reason string) ([]Message, 
 	return db.edit(ctx, f, nil, func(r *messageRow, delivering bool, now time.Time) Outcome {
 		r.Fail = cut(reason, resultErrorMax)
 		if !delivering {
-			r.M.State, r.M.NextAttempt = Waiting, now
+			r.M.release()
+			r.M.NextAttempt = now
 		}
 		return ""
 	})
 }
+
+// SetRequireTLS sets what is asked of TLS: true as REQUIRETLS does, false as
+// TLS-Required: No, nil neither. It returns the messages that it changed, without
+// prefixes. For one that is being delivered it counts from the next attempt on.
+func (db *DB) SetRequireTLS(ctx context.Context, f Filter, require *bool) ([]Message, error) {
+	return db.edit(ctx, f, nil, func(r *messageRow, _ bool, _ time.Time) Outcome {
+		if sameBool(r.M.RequireTLS, require) {
+			return unchanged
+		}
+		r.M.RequireTLS = require
+		return ""
+	})
+}
+
+// sameBool compares what may be unset.
+func sameBool(a, b *bool) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // unchanged is what a function of edit returns for a row that stays as it is.
 const unchanged Outcome = "unchanged"
@@ -122,43 +139,63 @@ func (db *DB) edit(ctx context.Context, f Filter, look func(m *Message), fn edit
 	if match.State == Retired {
 		return nil, fmt.Errorf("%w: retired messages do not change", ErrFilter)
 	}
+	ids, err := db.choose(ctx, match, func(m *Message) bool {
+		if look != nil {
+			look(m)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	var changed []Message
+	err = db.editIDs(ctx, match, ids, fn, func(r *messageRow) { changed = append(changed, r.message()) })
+	return changed, err
+}
+
+// choose returns the ids of messages that match and pass, of messages with rows and
+// of others.
+func (db *DB) choose(ctx context.Context, match *matcher, pass func(m *Message) bool) (ids []int64, err error) {
 	if err := db.flush(); err != nil {
 		return nil, err
 	}
-	var ids []int64
 	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
 		return db.each(tx, match, func(m *Message) error {
-			if f.Max > 0 && len(ids) == f.Max {
+			if match.Max > 0 && len(ids) == match.Max {
 				return bstore.StopForEach
 			}
-			if look != nil {
-				look(m)
+			if pass(m) {
+				ids = append(ids, m.ID)
 			}
-			ids = append(ids, m.ID)
 			return nil
 		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking up messages: %w", err)
 	}
-	var changed []Message
+	return ids, nil
+}
+
+// editIDs changes messages, a part at a time, and calls changed for each that fn
+// has changed.
+func (db *DB) editIDs(ctx context.Context, match *matcher, ids []int64, fn editor, changed func(r *messageRow)) error {
 	for len(ids) > 0 {
 		if err := ctx.Err(); err != nil {
-			return changed, err
+			return err
 		}
 		n := min(len(ids), chunkMax)
 		e := &editing{db: db, match: match, fn: fn, ids: ids[:n], taken: map[*entry]bool{}}
 		if err := db.commit(&change{run: e.run, apply: e.apply, undo: e.restore, rows: n}); err != nil {
-			return changed, fmt.Errorf("changing messages: %w", err)
+			return fmt.Errorf("changing messages: %w", err)
 		}
 		for i := range e.rows {
-			changed = append(changed, e.rows[i].message())
+			changed(&e.rows[i])
 		}
 		e.observe()
 		db.removeContents(e.retire.gone)
 		ids = ids[n:]
 	}
-	return changed, nil
+	return nil
 }
 
 // editing is a part of what edit does.

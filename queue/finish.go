@@ -106,8 +106,8 @@ func (db *DB) endLogged(g *logged, l *lease, rep *Report, now time.Time) Message
 		r.hand(h)
 	}
 	g.handed = append(g.handed, r.Handed...)
-	if keep := db.opts.KeepRetired(r.M.Account); keep > 0 {
-		g.retired = append(g.retired, retiredRow{ID: r.ID, Until: now.Add(keep), M: r.M})
+	if db.opts.KeepRetired(r.M.Account) > 0 {
+		g.retired = append(g.retired, newRetired(&r))
 	}
 	db.bytes -= r.M.Size
 	return r.message()
@@ -142,7 +142,7 @@ type toTell struct {
 // finishHeld ends a lease by holding its messages.
 func (db *DB) finishHeld(l *lease, why string) error {
 	return db.endLease(l, false, func(r *messageRow, now time.Time) (Outcome, toTell) {
-		r.M.State = Held
+		r.M.State, r.M.HoldReason, r.M.HoldRule = Held, HeldDamaged, 0
 		r.addResult(Result{Start: now, Error: why})
 		return "", toTell{}
 	})
@@ -334,6 +334,7 @@ type retiring struct {
 func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error {
 	m := &r.M
 	m.State, m.Outcome, m.RetiredAt, m.LeaseUntil = Retired, outcome, tx.now.Round(0), time.Time{}
+	m.HoldReason, m.HoldRule = "", 0
 	if err := tx.delete(&messageRow{ID: r.ID}); err != nil {
 		return err
 	}
@@ -346,11 +347,10 @@ func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error
 		rt.contents = map[int64]int64{}
 	}
 	rt.contents[m.ContentID]++
-	keep := db.opts.KeepRetired(m.Account)
-	if keep <= 0 {
+	if db.opts.KeepRetired(m.Account) <= 0 {
 		return nil
 	}
-	return tx.insert(&retiredRow{ID: r.ID, Until: m.RetiredAt.Add(keep), M: *m})
+	return tx.keep(newRetired(r))
 }
 
 // keepKey inserts the row of a key that an account has.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/mjl-/bstore"
 )
@@ -92,32 +91,3 @@ func (db *DB) Confirmed(ctx context.Context, keys []Handed) error {
 
 // ref returns the primary key of a handedRow.
 func (h Handed) ref() string { return h.Account + " " + h.Key }
-
-// Purge removes retired messages whose time is over at now, a part at a time.
-func (db *DB) Purge(ctx context.Context, now time.Time) error {
-	leave, err := db.enter(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n := 0
-		err := db.commit(&change{rows: chunkMax, run: func(tx *tx) error {
-			over, err := bstore.QueryTx[retiredRow](tx.Tx).FilterLess("Until", now).SortAsc("Until").Limit(chunkMax).List()
-			n = len(over)
-			for i := 0; i < n && err == nil; i++ {
-				err = tx.delete(&over[i])
-			}
-			return err
-		}})
-		if err != nil {
-			return fmt.Errorf("removing old retired messages: %w", err)
-		}
-		if n < chunkMax {
-			return nil
-		}
-	}
-}

@@ -30,8 +30,7 @@ func (db *DB) Get(ctx context.Context, id int64) (m Message, err error) {
 		if errors.Is(err, ErrNoMessage) {
 			retired := retiredRow{ID: id}
 			err = get(tx, &retired)
-			m = retired.M
-			m.ID = id
+			m = retired.message()
 			return err
 		} else if err != nil {
 			return err
@@ -122,6 +121,9 @@ func (f Filter) prepare() (*matcher, error) {
 	default:
 		return nil, fmt.Errorf("%w: state %q", ErrFilter, f.State)
 	}
+	if f.State != Retired && (f.Success != nil || f.LastActivity != TimeFilter{}) {
+		return nil, fmt.Errorf("%w: result and last activity are of retired messages", ErrFilter)
+	}
 	if f.Max < 0 {
 		return nil, fmt.Errorf("%w: at most %d messages", ErrFilter, f.Max)
 	}
@@ -158,6 +160,8 @@ func parsePattern(s string) (address, domain string, err error) {
 func (f *matcher) match(m *Message) bool {
 	switch {
 	case f.ids != nil && !f.ids[m.ID],
+		f.Success != nil && (m.Outcome == Delivered) != *f.Success,
+		!f.LastActivity.match(m.LastActivity),
 		f.Account != "" && m.Account != f.Account,
 		f.State != "" && m.State != f.State,
 		f.From == "<>" && m.MailFrom != "",
@@ -185,12 +189,14 @@ func (t TimeFilter) match(at time.Time) bool {
 }
 
 // order returns the time a list is sorted by.
-func (s Sort) order() (func(m *Message) time.Time, error) {
-	switch s.By {
-	case "", "nextattempt":
-		return func(m *Message) time.Time { return m.NextAttempt }, nil
-	case "queued":
+func (s Sort) order(of State) (func(m *Message) time.Time, error) {
+	switch {
+	case s.By == "queued":
 		return func(m *Message) time.Time { return m.Queued }, nil
+	case of == Retired && (s.By == "" || s.By == "lastactivity"):
+		return func(m *Message) time.Time { return m.LastActivity }, nil
+	case of != Retired && (s.By == "" || s.By == "nextattempt"):
+		return func(m *Message) time.Time { return m.NextAttempt }, nil
 	}
 	return nil, fmt.Errorf("%w: order by %q", ErrFilter, s.By)
 }
@@ -199,8 +205,9 @@ func (s Sort) order() (func(m *Message) time.Time, error) {
 // the order of their ids. Those that are retired it returns only if the filter asks
 // for that state.
 //
-// It looks at all rows, unless the filter has ids, and holds no more than what it
-// returns, and 24 bytes for each that matches.
+// Unless the filter has ids, it looks at all rows of messages that are not retired,
+// and holds no more than what it returns, and 24 bytes for each that matches. Of
+// retired ones, which can be many more, it reads in their order until it has Max.
 func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
 	leave, err := db.enter(ctx)
 	if err != nil {
@@ -211,12 +218,15 @@ func (db *DB) List(ctx context.Context, f Filter, s Sort) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, err := s.order()
+	at, err := s.order(match.State)
 	if err != nil {
 		return nil, err
 	}
 	if err := db.flush(); err != nil {
 		return nil, err
+	}
+	if match.State == Retired && match.ids == nil {
+		return db.listRetired(ctx, match, s)
 	}
 	type found struct {
 		id int64
@@ -266,10 +276,7 @@ func (db *DB) each(tx *bstore.Tx, match *matcher, fn func(m *Message) error) err
 	}
 	if match.ids == nil {
 		if match.State == Retired {
-			return bstore.QueryTx[retiredRow](tx).ForEach(func(r retiredRow) error {
-				r.M.ID = r.ID
-				return check(r.M)
-			})
+			return bstore.QueryTx[retiredRow](tx).ForEach(func(r retiredRow) error { return check(r.message()) })
 		}
 		return bstore.QueryTx[messageRow](tx).ForEach(func(r messageRow) error { return check(r.message()) })
 	}
@@ -293,8 +300,7 @@ func (db *DB) read(tx *bstore.Tx, match *matcher, id int64) (Message, error) {
 	if match.State == Retired {
 		r := retiredRow{ID: id}
 		err := get(tx, &r)
-		r.M.ID = id
-		return r.M, err
+		return r.message(), err
 	}
 	r := messageRow{ID: id}
 	err := get(tx, &r)

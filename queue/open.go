@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mjl-/bstore"
@@ -57,8 +59,11 @@ type DB struct {
 	settleTimer *time.Timer   // Wakes settleLoop.
 	settled     chan struct{} // Closed when settleLoop has ended.
 	settleMu    sync.Mutex    // Held by the one who settles.
+	kept        atomic.Int64  // Retired messages, at most.
 
-	unsure []int64      // Messages that were provisional at start. Only Open uses it.
+	unsure       []int64       // Messages that were provisional at start. Only Open uses it, and the next.
+	pendingRules []holdRuleRow // Rules that were not applied to all messages.
+
 	hooked *hookChanges // Of the last commit. Only the committer uses it.
 	filed  []*logged    // Those that have got rows by the last commit. Only the committer uses it.
 
@@ -80,6 +85,8 @@ type DB struct {
 	recent   map[int64]*logged // The same, by content.
 	memory   int64             // Bytes of contents in memory.
 	settling bool              // settleTimer is set.
+	rules    *ruleSet
+	oldRules []*ruleSet // That may still have users.
 
 	confirmMu sync.Mutex
 	confirmAt string // The last key Unconfirmed returned.
@@ -102,7 +109,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		work: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), failed: make(chan struct{}),
 		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
 		hookWake: make(chan struct{}, 1), hooks: newHookQueue(now, opts.HooksMax),
+		rules: &ruleSet{},
 	}
+	db.kept.Store(math.MaxInt32) // Not counted yet.
 	var err error
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
 		return nil, err
@@ -122,7 +131,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	db.signalHooks()
 	go db.commitLoop() //nolint:contextcheck // It writes what was accepted whoever stops waiting.
 	go db.settleLoop()
-	if err := db.dropUnsure(ctx); err != nil {
+	if err := errors.Join(db.dropUnsure(ctx), db.applyPending(ctx)); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
@@ -180,6 +189,9 @@ func (o *Options) complete() error {
 	}
 	if o.InlineMax == 0 {
 		o.InlineMax = inlineMaxDefault
+	}
+	if o.RetiredMax == 0 {
+		o.RetiredMax = retiredMaxDefault
 	}
 	if o.KeepRetired == nil {
 		o.KeepRetired = func(string) time.Duration { return 0 }

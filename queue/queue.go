@@ -98,6 +98,11 @@ type Message struct {
 	Outcome   Outcome  // When retired.
 	RetiredAt time.Time
 
+	// HoldReason says why it is held, or will be when the attempt that is running does
+	// not retire it. HoldRule is the id of the rule that holds it.
+	HoldReason HoldReason
+	HoldRule   int64
+
 	LastActivity time.Time // When it was retired, or the last answer to it came. Zero before.
 }
 
@@ -157,9 +162,14 @@ type Options struct {
 	// domain, LocalMax hand-overs at a time. Zero: 100, 5, 200.
 	DeliveriesMax, DestinationMax, LocalMax int
 
-	// KeepRetired is how long retired messages stay as rows, without content. Zero:
-	// they are removed at once.
+	// KeepRetired is how long retired messages of an account stay as rows, without
+	// content. Zero: they are removed at once. Asked when a message is retired, and again
+	// when Purge looks at it.
 	KeepRetired func(account string) time.Duration // Nil: zero for all.
+
+	// RetiredMax bounds the retired messages that are kept: beyond it Purge removes the
+	// oldest. Zero: 2,000,000.
+	RetiredMax int
 
 	// Webhook returns the address to be told of an event about mail of an account, false
 	// if there is none. Asked when there is something to tell, and when it is told. Nil:
@@ -291,7 +301,12 @@ type Filter struct {
 	Submitted, NextAttempt TimeFilter
 	Transport              *string
 	Held                   *bool // Held, or not.
-	Max                    int   // Zero: no maximum. Of a list its first ones, of changes the oldest messages.
+
+	// For State Retired only.
+	LastActivity TimeFilter
+	Success      *bool // Delivered, or not.
+
+	Max int // Zero: no maximum. Of a list its first ones, of changes the oldest messages.
 }
 
 // TimeFilter selects by a time: before (if Before) or after At. The zero value
@@ -303,7 +318,7 @@ type TimeFilter struct {
 
 // Sort is the order of a list.
 type Sort struct {
-	By   string // "nextattempt" (also if empty) or "queued".
+	By   string // "nextattempt" (also if empty) or "queued"; of retired ones "lastactivity" (also if empty) or "queued".
 	Desc bool
 }
 

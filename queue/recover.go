@@ -38,6 +38,9 @@ func (db *DB) recover(ctx context.Context, now time.Time) error {
 	for id, why := range broken {
 		db.log.Error("messages without their content are held", "content", id, "err", why)
 	}
+	if err := db.readRules(ctx); err != nil {
+		return err
+	}
 	now = now.Round(0)
 	var repaired []int64
 	joiner := joiner{last: map[joinKey]*entry{}}
@@ -105,7 +108,7 @@ func (db *DB) repair(r *messageRow, broken map[int64]string, now time.Time) bool
 		m.State, r.HoldNext, changed = Held, false, true
 	}
 	if why := broken[m.ContentID]; why != "" && m.State != Held {
-		m.State, changed = Held, true
+		m.State, m.HoldReason, m.HoldRule, changed = Held, HeldDamaged, 0, true
 		r.addResult(Result{Start: now, Error: why})
 	}
 	// The clock may have been wrong when these were written.

@@ -226,7 +226,7 @@ func TestRepair(t *testing.T) {
 		{"due late by choice", messageRow{Chosen: true, M: Message{NextAttempt: now.Add(year)}}, messageRow{Chosen: true, M: Message{NextAttempt: now.Add(year)}}},
 		{
 			"broken", messageRow{M: Message{State: Waiting, ContentID: 7}},
-			messageRow{M: Message{State: Held, ContentID: 7, Results: []Result{{Start: now, Error: "content file is missing"}}}},
+			messageRow{M: Message{State: Held, ContentID: 7, HoldReason: HeldDamaged, Results: []Result{{Start: now, Error: "content file is missing"}}}},
 		},
 		{"broken and held", messageRow{M: Message{State: Held, ContentID: 7}}, messageRow{M: Message{State: Held, ContentID: 7}}},
 	} {

@@ -20,8 +20,7 @@ func HoldRemote(ctx context.Context, opts Options) (held int, err error) {
 		if opts.Local(r.M.Domain) || r.M.State == Held {
 			return unchanged
 		}
-		r.M.State = Held
-		return ""
+		return r.hold(false, HeldRestored, 0)
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return len(changed), fmt.Errorf("holding messages for other servers: %w", err)

@@ -12,7 +12,10 @@ import (
 const schemaVersion = 1
 
 // rowTypes are the types kept in index.db.
-var rowTypes = []any{messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}, hookRow{}, hookRetiredRow{}}
+var rowTypes = []any{
+	messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}, hookRow{}, hookRetiredRow{},
+	holdRuleRow{},
+}
 
 // messageRow is a message that is not retired. It has no index: what is due, and
 // what belongs together, is known in memory; lists look at all rows.
@@ -48,11 +51,25 @@ type prefixRow struct {
 	Data []byte
 }
 
-// retiredRow is a retired message that is kept for a while.
+// retiredRow is a retired message that is kept for a while: since LastActivity for
+// as long as its account keeps them.
 type retiredRow struct {
-	ID    int64     `bstore:"noauto"` // That it had in the queue.
-	Until time.Time `bstore:"index"`
-	M     Message
+	ID           int64     `bstore:"noauto"` // That it had in the queue.
+	Account      string    `bstore:"index Account+LastActivity"`
+	LastActivity time.Time `bstore:"index"`
+	M            Message
+}
+
+// newRetired returns the row of a message that was just retired.
+func newRetired(r *messageRow) retiredRow {
+	return retiredRow{ID: r.ID, Account: r.M.Account, LastActivity: r.M.RetiredAt, M: r.M}
+}
+
+// message returns the message of a row.
+func (r *retiredRow) message() Message {
+	m := r.M
+	m.ID, m.LastActivity = r.ID, r.LastActivity
+	return m
 }
 
 // handedRow is a key that an account has for a message that is retired.

@@ -360,8 +360,7 @@ func (tx *tx) insertOver(l *logged) error {
 		}
 	}
 	for i := range l.retired {
-		r := l.retired[i]
-		if err := tx.insert(&r); err != nil {
+		if err := tx.keep(l.retired[i]); err != nil {
 			return err
 		}
 	}

@@ -48,7 +48,7 @@ func shiftRows(d time.Duration) func(tx *bstore.Tx) error {
 		retired, err := bstore.QueryTx[retiredRow](tx).List()
 		for i := 0; i < len(retired) && err == nil; i++ {
 			r := &retired[i]
-			r.Until = r.Until.Add(d)
+			r.LastActivity = r.LastActivity.Add(d)
 			r.M.shift(d)
 			err = tx.Update(r)
 		}
