@@ -74,6 +74,7 @@ type QueueAttempt struct {
 	Error     string    `json:"error,omitempty"`
 	RemoteMTA string    `json:"remoteMta,omitempty"` // Host name.
 	RemoteIP  string    `json:"remoteIp,omitempty"`
+	Transport string    `json:"transport,omitempty"` // By which it went: "direct" or "local" if it was none of those configured.
 }
 
 // LastError returns what the last attempt failed of, empty if none did.
@@ -128,7 +129,7 @@ func queueMessage(m queue.Message) QueueMessage {
 	for _, r := range m.Results {
 		q.Results = append(q.Results, QueueAttempt{
 			Start: r.Start.UTC(), TookMS: r.Took.Milliseconds(), OK: r.OK, Permanent: r.Permanent,
-			Code: r.Code, Enhanced: r.Enhanced, Error: r.Error, RemoteMTA: r.RemoteMTA, RemoteIP: r.RemoteIP,
+			Code: r.Code, Enhanced: r.Enhanced, Error: r.Error, RemoteMTA: r.RemoteMTA, RemoteIP: r.RemoteIP, Transport: r.Transport,
 		})
 	}
 	return q

@@ -68,6 +68,7 @@ func TestMistakes(t *testing.T) {
 		{"reports about the host to a name not in ASCII", "Localpart: tlsreports\nI", "Localpart: ü\nI", "HostTLSRPT.Localpart: must be ASCII"},
 		{"mailboxes in two ways", "InitialMailboxes:\n", "DefaultMailboxes:\n\t- Other\nInitialMailboxes:\n", "DefaultMailboxes: cannot be set together with InitialMailboxes"},
 		{"a transport of two kinds", "\tnever:\n", "\tnever:\n\t\tDirect:\n\t\t\tDisableIPv4: true\n", "Transports.never: only one kind can be set, there are: Direct, Fail"},
+		{"a transport with a story for a name", "\tnever:\n", "\t" + strings.Repeat("n", 65) + ":\n", "Transports." + strings.Repeat("n", 65) + ": a name of more than 64 bytes"},
 		{"plain text where TLS is always", "\t\t\tHost: smtp.example.com\n\t\t\tPort: 465\n", "\t\t\tHost: smtp.example.com\n\t\t\tPort: 465\n\t\t\tNoSTARTTLS: true\n",
 			"Transports.relay.Submissions: NoSTARTTLS and STARTTLSInsecureSkipVerify cannot be set, it is always over TLS"},
 		{"TLS that isn't and isn't verified", "STARTTLSInsecureSkipVerify: true", "STARTTLSInsecureSkipVerify: true\n\t\t\tNoSTARTTLS: true", "Transports.relay-starttls.Submission: NoSTARTTLS and STARTTLSInsecureSkipVerify cannot both be set"},

@@ -85,6 +85,10 @@ const (
 	failText = "mail for this recipient is not sent on by this server"
 )
 
+// wayNameMax bounds names of transports in bytes: they are kept with each attempt, and
+// are labels of metrics.
+const wayNameMax = 64
+
 // Ports of servers that mail is handed to.
 const (
 	portSMTP        = 25
@@ -95,7 +99,11 @@ const (
 // transports checks the transports, and works them out.
 func (c *checker) transports() {
 	for _, name := range slices.Sorted(maps.Keys(c.config.Static.Transports)) {
-		c.config.ways[name] = c.static("Transports").in(name).transport(name, c.config.Static.Transports[name])
+		s := c.static("Transports").in(name)
+		if len(name) > wayNameMax {
+			s.bad("a name of more than %d bytes", wayNameMax)
+		}
+		c.config.ways[name] = s.transport(name, c.config.Static.Transports[name])
 	}
 }
 

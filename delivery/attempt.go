@@ -1,14 +1,12 @@
 package delivery
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/mjl-/mox/config"
@@ -38,6 +36,10 @@ type attempt struct {
 	sources  sources
 	identity identity
 	random   *rand.Rand
+
+	transport string     // Name of the way, by override or routes; empty for the usual one.
+	way       config.Way // All recipients go.
+	known     bool       // There is such a way.
 
 	fresh  bool   // No conversation of another message is wanted.
 	domain string // For people.
@@ -71,22 +73,18 @@ func (s *Sender) send(ctx context.Context, w *queue.Work, log *slog.Logger) []tr
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	c := s.opts.Config()
-	a := &attempt{
-		sender: s, work: w, log: log, config: c, sources: chooseSources(c.Endpoints), identity: newIdentity(c, s.opts.Port), random: s.random(),
-	}
-	for i := range w.Messages {
-		a.rcpts = append(a.rcpts, &rcpt{Message: &w.Messages[i], index: i})
-	}
-	// As the sender had them.
-	slices.SortFunc(a.rcpts, func(x, y *rcpt) int { return cmp.Compare(x.ID, y.ID) })
-	a.run(ctx)
 	tries := make([]try, len(w.Messages))
-	for _, r := range a.rcpts {
-		if !r.settled && r.try.failure == nil {
-			r.try.failure = ours(errors.New("attempt ended without a result"))
+	for _, p := range parties(c, w) {
+		a := &attempt{sender: s, work: w, log: log, config: c, sources: chooseSources(c.Endpoints), random: s.random()}
+		a.choose(p)
+		a.run(ctx)
+		for _, r := range a.rcpts {
+			if !r.settled && r.try.failure == nil {
+				r.try.failure = ours(errors.New("attempt ended without a result"))
+			}
+			r.try.dialed, r.try.transport = a.dialed, a.label()
+			tries[r.index] = r.try
 		}
-		r.try.dialed = a.dialed
-		tries[r.index] = r.try
 	}
 	return tries
 }
@@ -129,15 +127,16 @@ func (a *attempt) check(r *rcpt) *failure {
 	if d := from.IPDomain.Domain; !d.IsZero() && a.config.Dynamic.Domains[d.Name()].Disabled {
 		return &failure{code: smtp.CodeLocalError, enhanced: statusDisabled, text: fmt.Sprintf("the domain %s of the sender is disabled", d.Name())}
 	}
-	if r.Transport != "" {
-		return &failure{code: smtp.CodeLocalError, enhanced: statusMisconfigured, text: fmt.Sprintf("the transport %q is not configured", r.Transport)}
-	}
-	return nil
+	return a.refused()
 }
 
 // hosts returns the hosts to try, in order.
 func (a *attempt) hosts(ctx context.Context) ([]target, *failure) {
 	where := a.pending()[0].path.IPDomain
+	if hosts, ok := a.relay(); ok {
+		a.domain = hosts[0].String()
+		return hosts, nil
+	}
 	if where.IsIP() {
 		a.domain = where.String()
 		return []target{{ip: where.IP}}, nil
@@ -170,6 +169,7 @@ func (a *attempt) try(ctx context.Context, t target) bool {
 	}
 	ips, result, f := a.addresses(ctx, t)
 	if f != nil {
+		f = a.excuse(f)
 		a.record(todo, f)
 		return f.enhanced != statusLoop // They would send it back to us.
 	}

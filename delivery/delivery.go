@@ -56,7 +56,7 @@ type Options struct {
 	// Dial makes connections, from local if that is valid. Nil: TCP.
 	Dial func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error)
 
-	// Roots are the authorities by which servers are verified where MTA-STS demands it.
+	// Roots are the authorities by which servers are verified where MTA-STS or a transport demands it.
 	// Nil: those of the system.
 	Roots *x509.CertPool
 

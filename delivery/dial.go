@@ -104,15 +104,15 @@ func (a *attempt) dial(ctx context.Context, t target, ips []netip.Addr) (net.Con
 	var errs []error
 	for i, ip := range ips {
 		left := time.Until(deadline) / time.Duration(len(ips)-i)
-		address := netip.AddrPortFrom(ip, a.sender.opts.Port).String()
+		address := netip.AddrPortFrom(ip, a.port()).String()
 		a.dialed = ip
 		start := time.Now()
 		one, cancel := context.WithTimeout(ctx, left)
-		conn, err := a.sender.opts.Dial(one, "tcp", address, a.sources[family(ip)])
+		conn, err := a.open(one, address, a.local(ip))
 		result := connectResult(ctx, err)
 		cancel()
 		a.sender.metrics.connections.WithLabelValues(result).Inc()
-		a.log.DebugContext(ctx, "connecting", "host", t.String(), "ip", ip.String(), "local", a.sources[family(ip)].String(),
+		a.log.DebugContext(ctx, "connecting", "host", t.String(), "ip", ip.String(), "local", a.local(ip).String(),
 			"result", result, "took", time.Since(start), "err", err)
 		if err == nil {
 			a.sender.connected.Add(1)
@@ -149,6 +149,9 @@ func (a *attempt) dialFailure(ctx context.Context, t target, err error) *failure
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		return classify(t.String(), errInterrupted)
 	}
+	if errors.Is(err, errProxy) {
+		return ours(err) // Other hosts are behind it too.
+	}
 	return &failure{enhanced: statusNoAnswer, text: "no connection with " + t.String() + " could be made", elsewhere: true, err: err}
 }
 
@@ -161,7 +164,7 @@ func (a *attempt) conversationFailure(ctx context.Context, t target, err error) 
 	if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	return classify(t.String(), err)
+	return a.excuse(classify(t.String(), err))
 }
 
 // greet begins a conversation on conn.
@@ -169,13 +172,16 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
 	c := &conversation{target: t, ctx: ctx, cancel: cancel, log: a.log, key: a.keyFor(t, ip, d), made: time.Now()}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
-	opts := smtpclient.Options{Hello: a.config.Hostname.ASCII, Observe: a.sender.metrics.command}
+	opts := smtpclient.Options{Hello: a.hello(), Observe: a.sender.metrics.command}
 	d.options(&opts, t, a.sender.opts.Roots)
+	a.prepare(&opts)
 	if a.log.Enabled(ctx, logfmt.LevelTrace) {
 		opts.Trace = c.trace
 	}
 	var err error
-	if c.Client, err = smtpclient.New(ctx, conn, opts); err != nil {
+	setup, done := context.WithTimeout(ctx, a.setupTime())
+	defer done()
+	if c.Client, err = smtpclient.New(setup, conn, opts); err != nil {
 		cancel()
 		a.at.security.failed(err)
 		return nil, err
@@ -213,12 +219,12 @@ func (a *attempt) addresses(ctx context.Context, t target) ([]netip.Addr, dns.Re
 	if slices.ContainsFunc(found, a.identity.hasAddress) {
 		return nil, result, loopFailure(a.domain)
 	}
+	has := len(found) > 0
+	found = a.permitted(found)
 	a.at.dualStack = slices.ContainsFunc(found, is4) && !allAre4(found)
 	ips := orderAddresses(found, a.lastDialed())
 	if len(ips) == 0 {
-		f := unroutable("the mail server " + t.String() + " has no address that can be used")
-		f.elsewhere = true
-		return nil, result, f
+		return nil, result, a.noAddress(t, has)
 	}
 	return ips, result, nil
 }
@@ -230,6 +236,9 @@ func allAre4(ips []netip.Addr) bool {
 }
 
 func (a *attempt) lookupIP(ctx context.Context, t target) ([]netip.Addr, dns.Result, error) {
+	if a.isLocalhost(t) {
+		return localhost, dns.Result{}, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	return a.sender.opts.Resolver.LookupIP(ctx, "ip", t.name.Absolute())

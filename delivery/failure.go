@@ -54,6 +54,7 @@ const (
 	statusLost          = "4.4.2"
 	statusDNS           = "4.4.3"
 	statusUnroutable    = "5.4.4"
+	statusNoRoute       = "4.4.4"
 	statusLoop          = "5.4.6"
 	statusExpired       = "4.4.7"
 	statusNoDomain      = "5.1.2"

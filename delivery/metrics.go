@@ -43,10 +43,11 @@ const (
 
 var ignoredAll = []string{ignoredPolicyUnknown}
 
-// Values of the label "transport".
+// Values of the label "transport" besides the names of those configured.
 const (
-	transportDirect = "direct"
-	transportLocal  = "local"
+	transportDirect  = "direct"
+	transportLocal   = "local"
+	transportUnknown = "unknown"
 )
 
 // attemptLabelMax is the highest number of an attempt that has a label of its own.

@@ -24,6 +24,8 @@ type try struct {
 	security security
 	dialed   netip.Addr // Tried last.
 
+	transport string // How the way is called.
+
 	// dualStack says that host has addresses of both families.
 	dualStack bool
 
@@ -153,7 +155,7 @@ func withoutAttempt(m *queue.Message, schedule queue.Schedule, reason string) *f
 
 // resultOf returns what the queue keeps of an attempt.
 func resultOf(t try) queue.Result {
-	r := queue.Result{Start: t.start, Took: t.end.Sub(t.start), OK: t.failure == nil}
+	r := queue.Result{Transport: t.transport, Start: t.start, Took: t.end.Sub(t.start), OK: t.failure == nil}
 	if t.ip.IsValid() {
 		r.RemoteMTA, r.RemoteIP = target{name: t.host}.String(), t.ip.String()
 		if t.host.IsZero() {

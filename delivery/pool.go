@@ -135,8 +135,8 @@ func (s *Sender) closeAll(ctx context.Context, list []*conversation) {
 // keyFor returns the key for a conversation with a host.
 func (a *attempt) keyFor(t target, ip netip.Addr, d demands) poolKey {
 	return poolKey{
-		transport: a.pending()[0].Transport, host: serverName(t), ip: ip, local: a.sources[family(ip)],
-		hello: a.config.Hostname.ASCII, demands: d.fingerprint(),
+		transport: a.transport, host: serverName(t), ip: ip, local: a.local(ip),
+		hello: a.hello(), demands: d.fingerprint(),
 	}
 }
 

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +83,9 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 	for _, r := range batch {
 		t.To = append(t.To, r.path)
 	}
-	result, err := c.Send(c.ctx, t)
+	ctx, cancel := context.WithTimeout(c.ctx, a.sendTime(t.Size))
+	defer cancel()
+	result, err := c.Send(ctx, t)
 	used := c.reused
 	c.reused = false
 	c.sent++

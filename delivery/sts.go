@@ -45,7 +45,7 @@ func (p domainPolicy) says(host dns.Domain) stsEvidence {
 // seen to that.
 func (a *attempt) getPolicy(ctx context.Context) *failure {
 	domain := a.pending()[0].path.IPDomain.Domain
-	if a.sender.opts.Policies == nil || domain.IsZero() {
+	if a.sender.opts.Policies == nil || a.way.Relay != nil || domain.IsZero() {
 		return nil
 	}
 	get, cancel := context.WithTimeout(ctx, policyTimeout)
@@ -98,7 +98,7 @@ func (a *attempt) outside(ctx context.Context, t target) *failure {
 // evidence returns what is known of a host that is to be connected to.
 func (a *attempt) evidence(t target, known promise) tlsEvidence {
 	first := a.pending()[0]
-	e := tlsEvidence{dane: known.evidence, requireTLS: first.RequireTLS, report: first.Report == queue.DMARCReport}
+	e := tlsEvidence{via: a.via(), dane: known.evidence, requireTLS: first.RequireTLS, report: first.Report == queue.DMARCReport}
 	if !t.ip.IsValid() {
 		e.sts = a.policy.says(t.name)
 	}

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -44,6 +45,7 @@ func (s *Sender) deliver(ctx context.Context, w *queue.Work) {
 	start := time.Now()
 	tries := d.attempt(ctx)
 	for i := range tries {
+		tries[i].transport = cmp.Or(tries[i].transport, transportOf(w))
 		if tries[i].end.IsZero() {
 			tries[i].start, tries[i].end = start, time.Now()
 		}
@@ -141,18 +143,15 @@ func (d *delivery) putBack(ctx context.Context) {
 
 // note logs and counts what came of an attempt for a message.
 func (d *delivery) note(ctx context.Context, m *queue.Message, t try, v verdict) {
-	result, transport, mode := v.result(), transportDirect, t.tls
-	if d.work.Local {
-		transport = transportLocal
-	}
+	result, mode := v.result(), t.tls
 	if mode == "" {
 		mode = tlsNone
 	}
 	took := t.end.Sub(t.start)
-	d.sender.metrics.delivery(m.Attempts, transport, mode, result, took)
+	d.sender.metrics.delivery(m.Attempts, t.transport, mode, result, took)
 	attrs := []any{
 		"result", result, "queue_id", m.ID, "account", m.Account, "mailfrom", m.MailFrom, "rcptto", m.Rcpt, "domain", m.Domain,
-		"attempt", m.Attempts, "transport", transport, "took", took,
+		"attempt", m.Attempts, "transport", t.transport, "took", took,
 	}
 	if t.ip.IsValid() {
 		attrs = append(attrs, "host", t.host.String(), "ip", t.ip.String(), "tls", mode)

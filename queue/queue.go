@@ -126,6 +126,7 @@ type Result struct {
 	RemoteMTA string // Host name of it, empty if none was reached.
 	RemoteIP  string
 	Permanent bool
+	Transport string // Name of the one by which it went; without a route "direct", and "local" to accounts here.
 
 	// Answer is what a message told that came later, as a notification of the server
 	// that took this one: then the rest is what it says. Empty for an attempt.

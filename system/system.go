@@ -116,7 +116,7 @@ type Options struct {
 	RemotePort uint16
 
 	// Roots are the authorities by which other servers and the hosts of MTA-STS policies
-	// are verified. Nil: those of the system.
+	// are verified. Nil: those of the configuration.
 	Roots *x509.CertPool
 
 	// Grace is how long running commands may take when the server stops. Zero:
@@ -370,6 +370,12 @@ func (s *System) makeMail(ctx context.Context) error {
 	if err := s.makeResolver(); err != nil {
 		return err
 	}
+	var err error
+	if s.opts.Roots == nil {
+		if s.opts.Roots, err = roots(s.current().Authorities); err != nil {
+			return err
+		}
+	}
 	received := receive.Options{
 		Store: s.accounts, Queue: s.queue, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
 		Thresholds: s.current().Thresholds(),
@@ -384,7 +390,6 @@ func (s *System) makeMail(ctx context.Context) error {
 		received.CatchAllAccount, received.Specials, received.Exempt = s.opts.Local.Account, true, netip.Addr.IsLoopback
 		submitted.CatchAllAccount, submitted.Specials, submitted.Unlimited = s.opts.Local.Account, true, true
 	}
-	var err error
 	if s.receiver, err = receive.New(received); err != nil {
 		return err
 	}
