@@ -116,7 +116,9 @@ func (tx *tx) keep(r retiredRow) error {
 func (db *DB) nextRetiredAccount(ctx context.Context, after string, first bool) (account string, ok bool, err error) {
 	q := bstore.QueryDB[retiredRow](ctx, db.db)
 	if !first {
-		q.FilterGreater("Account", after)
+		// No name is in between, and the index is read from there: by FilterGreater it
+		// would be read from the first row of that account.
+		q.FilterGreaterEqual("Account", after+"\x01")
 	}
 	rows, err := q.SortAsc("Account", "LastActivity").Limit(1).List()
 	if err != nil || len(rows) == 0 {
