@@ -99,6 +99,8 @@ type Sender struct {
 
 	pool pool
 
+	owing chan struct{} // Has one when the queue has notices of success.
+
 	mu   sync.Mutex
 	seed *rand.Rand
 }
@@ -141,7 +143,7 @@ func New(opts Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, started: time.Now(), seed: rand.New(rand.NewChaCha8(seed))}, nil
+	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, started: time.Now(), owing: make(chan struct{}, 1), seed: rand.New(rand.NewChaCha8(seed))}, nil
 }
 
 // random returns a source of random numbers for one goroutine.
@@ -162,6 +164,7 @@ func (s *Sender) Serve(ctx context.Context, grace time.Duration) error {
 	})
 	confirming := confirmer{sender: s}
 	others.Every("confirming hand-overs", loop.Schedule{Interval: confirmTick}, confirming.tick)
+	others.Go("telling senders of success", (&teller{sender: s}).serve)
 	others.Every("closing idle connections", loop.Schedule{Interval: idleTick}, s.closeIdle)
 	others.Go("grace time", func(context.Context) { cancelAfter(ctx, hard, grace, cancel) })
 

@@ -62,7 +62,10 @@ type env struct {
 
 var testConfig = config.Dynamic{
 	Domains: map[string]config.Domain{
-		"example.org":      {Aliases: map[string]config.Alias{"list": {Addresses: []string{"alice@example.org", "bob@example.org"}, PostPublic: true}}},
+		"example.org": {Aliases: map[string]config.Alias{
+			"list":    {Addresses: []string{"alice@example.org", "bob@example.org"}, PostPublic: true},
+			"private": {Addresses: []string{"bob@example.org"}, PostPublic: true},
+		}},
 		"disabled.example": {Disabled: true},
 	},
 	Accounts: map[string]config.Account{
@@ -90,7 +93,7 @@ func newEnv(t *testing.T, change ...func(*Options)) *env {
 	e := &env{T: t, registry: prometheus.NewRegistry(), peers: map[string]*peer{}, cancel: func() {}}
 	log := slog.New(slog.NewTextHandler(logWriter{e}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg, err := config.Check(config.Static{
-		DataDir: dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Inbox"},
+		DataDir: dir, LogLevel: "info", Hostname: "mx.example.org", Postmaster: config.Postmaster{Account: "mox", Mailbox: "Postmaster"},
 		Listeners: map[string]config.Listener{"public": {IPs: []string{"192.0.2.100"}, SMTP: config.SMTP{Enabled: true, NoSTARTTLS: true}}},
 	}, testConfig, nil)
 	check(t, err)
@@ -270,7 +273,13 @@ func mustPath(s string) smtp.Path {
 // send queues a message.
 func (e *env) send(n queue.New) []queue.Message {
 	e.Helper()
-	c, err := e.queue.NewContent(e.Context(), int64(len(testContent)), strings.NewReader(testContent))
+	return e.sendContent(n, testContent)
+}
+
+// sendContent queues a message with another content.
+func (e *env) sendContent(n queue.New, content string) []queue.Message {
+	e.Helper()
+	c, err := e.queue.NewContent(e.Context(), int64(len(content)), strings.NewReader(content))
 	check(e.T, err)
 	n.Content = c
 	list, err := e.queue.Add(e.Context(), n)
@@ -308,7 +317,14 @@ func (e *env) left() (n int64) {
 }
 
 // inbox returns the messages of an account's Inbox.
-func (e *env) inbox(account string) (list []string) {
+func (e *env) inbox(account string) []string {
+	e.Helper()
+	list, _ := e.mailbox(account, "Inbox")
+	return list
+}
+
+// mailbox returns the messages of a mailbox, and how many of them were not seen.
+func (e *env) mailbox(account, name string) (list []string, unseen int) {
 	e.Helper()
 	a, err := e.store.Account(e.Context(), account)
 	check(e.T, err)
@@ -316,7 +332,7 @@ func (e *env) inbox(account string) (list []string) {
 	a.WaitDurable(e.Context())
 	var emails []store.Email
 	err = a.View(e.Context(), func(tx *store.Tx) error {
-		mb, err := tx.Mailbox("Inbox")
+		mb, err := tx.Mailbox(name)
 		if err != nil {
 			return err
 		}
@@ -328,6 +344,9 @@ func (e *env) inbox(account string) (list []string) {
 			email, err := tx.Email(m.EmailID)
 			if err != nil {
 				return err
+			}
+			if m.Flags()&store.FlagSeen == 0 {
+				unseen++
 			}
 			emails = append(emails, email)
 		}
@@ -342,7 +361,7 @@ func (e *env) inbox(account string) (list []string) {
 		check(e.T, err)
 		list = append(list, string(b))
 	}
-	return list
+	return list, unseen
 }
 
 // notices returns the notifications in an account's Inbox, as "action status

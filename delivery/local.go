@@ -50,7 +50,10 @@ func (s *Sender) handOver(ctx context.Context, id int64, w *queue.Work) []try {
 	}
 	for i, res := range s.opts.Receiver.HandOver(ctx, h) {
 		t := &tries[places[i]]
-		t.failure, t.handed = handoverFailure(ctx, res.Err), res.Keys
+		t.failure, t.handed, t.arrival = handoverFailure(ctx, res.Err), res.Keys, arrivedMailbox
+		if res.Expanded {
+			t.arrival = arrivedList
+		}
 	}
 	return tries
 }
@@ -59,12 +62,13 @@ func (s *Sender) handOver(ctx context.Context, id int64, w *queue.Work) []try {
 // failed: the process died before that was recorded. Whoever was told that must not
 // be wrong about it, though another attempt could succeed now.
 func (s *Sender) returned(ctx context.Context, m *queue.Message) *failure {
-	if m.Account == "" || m.MailFrom == "" || m.Queued.After(s.started) {
+	account := s.senderAccount(m)
+	if account == "" || m.MailFrom == "" || m.Queued.After(s.started) {
 		return nil // Nobody to tell, or this process knows.
 	}
-	told, err := s.opts.Receiver.Notified(ctx, m.Account, noticeKey(m, dsn.Failed))
+	told, err := s.opts.Receiver.Notified(ctx, account, noticeKey(m, dsn.Failed))
 	if err != nil {
-		s.log.WarnContext(ctx, "asking whether a message was returned", "queue_id", m.ID, "account", m.Account, "err", err)
+		s.log.WarnContext(ctx, "asking whether a message was returned", "queue_id", m.ID, "account", account, "err", err)
 	}
 	if !told {
 		return nil

@@ -96,7 +96,7 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		daneUnusable: newCounter("mox_queue_destination_dane_starttlsunverified_total", "Servers with TLSA records of which none can be used: TLS is required, without verification."),
 		maybeSent:    newCounter("mox_queue_maybe_sent_total", "Messages whose end was sent and not answered: they may arrive twice."),
 		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "mox_queue_notification_total", Help: "Notifications to senders of mail that is delayed or failed, and those that could not be made.",
+			Name: "mox_queue_notification_total", Help: "Notifications to senders of mail that is delayed, failed, or arrived as they wanted to know, and those that could not be made.",
 		}, []string{"action", "result"}),
 		commands: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mox_smtpclient_command_duration_seconds",
@@ -121,7 +121,7 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 			return nil, fmt.Errorf("registering metrics of delivery: %w", err)
 		}
 	}
-	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed} {
+	for _, a := range []dsn.Action{dsn.Failed, dsn.Delayed, dsn.Delivered, dsn.Relayed, dsn.Expanded} {
 		m.notices.WithLabelValues(string(a), resultOK)
 		m.notices.WithLabelValues(string(a), resultError)
 	}

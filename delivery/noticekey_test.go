@@ -26,7 +26,7 @@ func TestEarlierNotices(t *testing.T) {
 		{"a sender elsewhere", queue.Message{MailFrom: "alice@other.example", Attempts: 5}, time.Hour, 0},
 	} {
 		tc.message.Key, tc.message.Queued = "key", queued
-		got := earlierNotices(&tc.message, queued.Add(tc.after))
+		got := earlierNotices(&tc.message, tc.message.Account, queued.Add(tc.after))
 		if len(got) != tc.want {
 			t.Errorf("%s: got %v, want %d", tc.name, got, tc.want)
 		}

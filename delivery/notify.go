@@ -18,9 +18,15 @@ import (
 	"github.com/mjl-/mox/smtp"
 )
 
-// originalMax bounds what is read of a message to find its header, in bytes. Of a
-// longer header a notification has no more than that.
-const originalMax = 128 << 10
+const (
+	// originalMax bounds what is read of a message to find its header, in bytes. Of a
+	// longer header a notification has no more than that.
+	originalMax = 128 << 10
+
+	// fullMax bounds a message that is returned as a whole in bytes, as RFC 3461,
+	// section 6.2, allows. Who has sent it has it.
+	fullMax = 1 << 20
+)
 
 // errUntellable means that a notification can't be made, now or later.
 var errUntellable = errors.New("no notification can be composed")
@@ -36,31 +42,59 @@ var errUntellable = errors.New("no notification can be composed")
 // for a row.
 //
 // A sender that is not ours has no such keys. If the process dies at that moment
-// it may be told twice.
+// it may be told twice. Of success only those that are ours are told, and in another
+// way (notifysuccess.go).
 func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v verdict) ([]queue.Handed, error) {
-	to, err := queue.Path(m.MailFrom)
+	d, err := s.composeNotice(m, v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUntellable, err)
 	}
-	head, err := readHead(w, m.Prefix)
-	if err != nil {
-		return nil, fmt.Errorf("reading header for notification: %w", err)
+	if d.Original, d.Full, err = readOriginal(w, m, v.notice); err != nil {
+		return nil, fmt.Errorf("reading message for notification: %w", err)
 	}
-	d, err := s.composeNotice(m, v, head)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUntellable, err)
-	}
-	utf8 := !to.IsASCII() || m.Account != "" && m.SMTPUTF8
+	utf8 := noticeUTF8(m, d.To)
 	content, err := d.Compose(utf8)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUntellable, err)
 	}
-	if m.Account == "" {
-		return nil, s.queueNotice(ctx, d, content, utf8)
+	if s.senderAccount(m) == "" {
+		return nil, s.queueNotice(ctx, m, d, content, utf8)
 	}
-	return s.opts.Receiver.Notify(ctx, receive.Notice{
-		CID: s.opts.CIDs.Next(), Key: noticeKey(m, v.notice), Account: m.Account, To: to, Content: content, UTF8: utf8,
-	})
+	n := receive.Notice{
+		CID: s.opts.CIDs.Next(), Key: noticeKey(m, v.notice), Account: m.Account, To: d.To, Content: content, UTF8: utf8,
+	}
+	if m.Report != "" {
+		n.About = receive.AboutReport
+	}
+	return s.opts.Receiver.Notify(ctx, n)
+}
+
+// senderAccount returns the account that is told about m, empty for a sender that is
+// not ours.
+func (s *Sender) senderAccount(m *queue.Message) string {
+	if m.Report != "" {
+		return s.opts.Config().Static.Postmaster.Account
+	}
+	return m.Account
+}
+
+// noticeUTF8 tells whether a notification about m, for to, may have UTF-8 in its
+// header: to read it takes what it took to write the message.
+func noticeUTF8(m *queue.Message, to smtp.Path) bool {
+	return !to.IsASCII() || m.Account != "" && m.SMTPUTF8
+}
+
+// readOriginal reads what a notification returns of a message: its header, or all
+// of it if the sender asked for that, and it has failed (RFC 3461, section 4.3). What
+// was to be protected by TLS all the way never goes as a whole (RFC 8689, section 5).
+func readOriginal(w *queue.Work, m *queue.Message, a dsn.Action) (original []byte, full bool, err error) {
+	protected := m.RequireTLS != nil && *m.RequireTLS
+	if a == dsn.Failed && m.Return == "FULL" && !protected && int64(len(m.Prefix))+w.Size <= fullMax {
+		original, err = readHead(w, m.Prefix, fullMax)
+		return original, true, err
+	}
+	original, err = readHead(w, m.Prefix, originalMax)
+	return wholeFields(original, originalMax), false, err
 }
 
 // noticeKey returns the key of a notification about m.
@@ -75,48 +109,55 @@ const secondAttempt = 10 * time.Second
 // doesn't know of: of an attempt that was not recorded because the process died, and
 // after which none was to be told any more. Hand-overs are not on record before they
 // end, so that time has to tell.
-func earlierNotices(m *queue.Message, ended time.Time) []queue.Handed {
-	if m.Account == "" || m.MailFrom == "" || m.Attempts <= 1 && ended.Sub(m.Queued) < secondAttempt {
+func earlierNotices(m *queue.Message, account string, ended time.Time) []queue.Handed {
+	if account == "" || m.MailFrom == "" || m.Attempts <= 1 && ended.Sub(m.Queued) < secondAttempt {
 		return nil
 	}
-	return []queue.Handed{{Account: m.Account, Key: noticeKey(m, dsn.Delayed)}, {Account: m.Account, Key: noticeKey(m, dsn.Failed)}}
+	return []queue.Handed{{Account: account, Key: noticeKey(m, dsn.Delayed)}, {Account: account, Key: noticeKey(m, dsn.Failed)}}
 }
 
-// composeNotice returns the notification about m.
-func (s *Sender) composeNotice(m *queue.Message, v verdict, head []byte) (*dsn.Message, error) {
-	to, err := queue.Path(m.MailFrom)
+// composeNotice returns the notification about m, without what it returns of m.
+func (s *Sender) composeNotice(m *queue.Message, v verdict) (*dsn.Message, error) {
+	d, err := s.newNotice(m)
 	if err != nil {
 		return nil, err
 	}
-	rcpt, err := queue.Path(m.Rcpt)
-	if err != nil {
-		return nil, err
-	}
-	hostname := s.opts.Config().Hostname
 	r := v.report.Result
-	d := &dsn.Message{
+	d.Subject, d.Text, d.Date = noticeSubject(v.notice, m.Subject), noticeText(m, v), r.Start.Add(r.Took)
+	about, err := aboutRecipient(m, v.notice, r)
+	about.Status, about.Diagnostic, about.RetryUntil = statusFor(v), v.failure.reply, v.until
+	d.Recipients = []dsn.Recipient{about}
+	return d, err
+}
+
+// newNotice returns what all notifications about m have.
+func (s *Sender) newNotice(m *queue.Message) (*dsn.Message, error) {
+	to, err := queue.Path(m.MailFrom)
+	hostname := s.opts.Config().Hostname
+	return &dsn.Message{
 		From:         smtp.Path{Localpart: "postmaster", IPDomain: dns.IPDomain{Domain: hostname}},
 		To:           to,
 		MessageID:    s.token() + "@" + hostname.ASCII,
 		References:   m.MessageID,
-		Subject:      noticeSubject(v.notice, m.Subject),
-		Date:         r.Start.Add(r.Took),
-		Text:         noticeText(m, v),
+		Date:         time.Now(),
 		ReportingMTA: hostname,
 		Arrival:      m.Queued,
 		EnvelopeID:   m.EnvelopeID,
-		Original:     head,
-	}
-	about := dsn.Recipient{
-		Final: rcpt, Action: v.notice, Status: statusFor(v), Diagnostic: v.failure.reply, LastTry: r.Start, RetryUntil: v.until,
-	}
+		EightBit:     s.senderAccount(m) != "", // The store takes what is, and so does IMAP.
+	}, err
+}
+
+// aboutRecipient returns what all notifications say of a recipient after an attempt
+// with the result r.
+func aboutRecipient(m *queue.Message, a dsn.Action, r queue.Result) (dsn.Recipient, error) {
+	rcpt, err := queue.Path(m.Rcpt)
+	about := dsn.Recipient{Final: rcpt, Original: m.OriginalRcpt, Action: a, LastTry: r.Start}
 	if r.RemoteIP != "" {
 		about.RemoteIP = r.RemoteIP
 		// A host without name has none to be told.
 		about.RemoteMTA, _ = parseHost(r.RemoteMTA)
 	}
-	d.Recipients = []dsn.Recipient{about}
-	return d, nil
+	return about, err
 }
 
 // statusFor returns the enhanced status code. A delay is never permanent (RFC
@@ -132,15 +173,20 @@ func statusFor(v verdict) string {
 // noticeSubject returns the subject of a notification about a message with the
 // subject of, as it is in lists.
 func noticeSubject(a dsn.Action, of string) string {
-	switch {
-	case a == dsn.Delayed && of == "":
-		return "Your message is delayed"
-	case a == dsn.Delayed:
-		return "Delayed: " + of
-	case of == "":
-		return "Your message could not be delivered"
+	word, sentence := "Not delivered: ", "Your message could not be delivered"
+	switch a {
+	case dsn.Delayed:
+		word, sentence = "Delayed: ", "Your message is delayed"
+	case dsn.Delivered, dsn.Expanded:
+		word, sentence = "Delivered: ", "Your message was delivered"
+	case dsn.Relayed:
+		word, sentence = "Passed on: ", "Your message was passed on"
+	case dsn.Failed:
 	}
-	return "Not delivered: " + of
+	if of == "" {
+		return sentence
+	}
+	return word + of
 }
 
 // noticeText returns what a notification says to people.
@@ -163,11 +209,18 @@ func noticeText(m *queue.Message, v verdict) string {
 	}
 	b.WriteString("\n")
 	if v.notice == dsn.Delayed {
-		b.WriteString(delayedText(v))
+		b.WriteString(delayedText(m, v))
 	} else {
 		b.WriteString(failedText(m, v))
 	}
-	b.WriteString("\nThe message:\n\n")
+	b.WriteString("\n" + messageText(m))
+	return b.String()
+}
+
+// messageText tells which message it is about.
+func messageText(m *queue.Message) string {
+	var b strings.Builder
+	b.WriteString("The message:\n\n")
 	fmt.Fprintf(&b, "    Sent:       %s\n", message.FormatDate(m.Queued))
 	if m.Subject != "" {
 		fmt.Fprintf(&b, "    Subject:    %s\n", m.Subject)
@@ -179,7 +232,7 @@ func noticeText(m *queue.Message, v verdict) string {
 }
 
 // delayedText tells what happens next.
-func delayedText(v verdict) string {
+func delayedText(m *queue.Message, v verdict) string {
 	var b strings.Builder
 	b.WriteString("You need not send it again. The next attempts are planned for about these times:\n\n")
 	final := false
@@ -192,7 +245,11 @@ func delayedText(v verdict) string {
 	} else {
 		fmt.Fprintf(&b, "\nMore will follow. The final one is planned for %s.\n", message.FormatDate(v.until))
 	}
-	b.WriteString("If that fails too, you will be told.\n")
+	if m.Notify.OnFailure() {
+		b.WriteString("If that fails too, you will be told.\n")
+	} else {
+		b.WriteString("If that fails too, you won't be told, as you have asked for.\n")
+	}
 	return b.String()
 }
 
@@ -218,8 +275,9 @@ func roughly(d time.Duration) string {
 	return fmt.Sprintf("%d minutes", (d+time.Minute-1)/time.Minute)
 }
 
-// queueNotice queues a notification for a sender that is not ours.
-func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte, utf8 bool) error {
+// queueNotice queues a notification about m for a sender that is not ours. It needs
+// TLS if m does: RFC 8689, section 5.
+func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Message, content []byte, utf8 bool) error {
 	signature, err := s.opts.Config().SignNotice(d.From, content, utf8, time.Now())
 	if err != nil {
 		s.log.ErrorContext(ctx, "signing notification", "from", d.From.String(), "err", err) // It goes out without.
@@ -228,9 +286,14 @@ func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte
 	if err != nil {
 		return fmt.Errorf("writing notification: %w", err)
 	}
-	_, err = s.opts.Queue.Add(ctx, queue.New{
+	protected := m.RequireTLS != nil && *m.RequireTLS
+	n := queue.New{
 		SMTPUTF8: utf8, EightBit: utf8, Content: c, MessageID: "<" + d.MessageID + ">", Subject: d.Subject, To: []queue.NewRcpt{{Path: d.To, Prefix: signature}},
-	})
+	}
+	if protected {
+		n.RequireTLS = &protected
+	}
+	_, err = s.opts.Queue.Add(ctx, n)
 	if err != nil {
 		if derr := c.Discard(); derr != nil {
 			s.log.ErrorContext(ctx, "discarding notification", "err", derr)
@@ -240,14 +303,14 @@ func (s *Sender) queueNotice(ctx context.Context, d *dsn.Message, content []byte
 	return nil
 }
 
-// readHead returns the begin of a message, with prefix in front.
-func readHead(w *queue.Work, prefix []byte) ([]byte, error) {
+// readHead returns the first bytes of a message with prefix in front, at most max.
+func readHead(w *queue.Work, prefix []byte, max int64) ([]byte, error) {
 	f, err := w.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // Nothing was written.
-	return io.ReadAll(io.MultiReader(bytes.NewReader(prefix), io.LimitReader(f, originalMax)))
+	return io.ReadAll(io.LimitReader(io.MultiReader(bytes.NewReader(prefix), f), max))
 }
 
 // token returns a random word for a Message-ID.

@@ -29,15 +29,44 @@ type try struct {
 	// dualStack says that host has addresses of both families.
 	dualStack bool
 
+	// arrival is how it got there, if it did.
+	arrival arrival
+
 	// handed are keys that accounts of ours have now.
 	handed []queue.Handed
+}
+
+// arrival is where a message is that was delivered, which decides who tells of
+// that: RFC 3461, sections 5.2.1 to 5.2.3 and 5.2.7.
+type arrival int
+
+const (
+	arrivedElsewhere arrival = iota // At a server that was not told what the sender wants to know.
+	arrivedAware                    // At one that was, and tells him.
+	arrivedMailbox                  // At an account of ours.
+	arrivedList                     // At the members of an alias.
+)
+
+// notice returns what tells of an arrival, empty if that is not our business.
+func (a arrival) notice() dsn.Action {
+	switch a {
+	case arrivedElsewhere:
+		return dsn.Relayed
+	case arrivedMailbox:
+		return dsn.Delivered
+	case arrivedList:
+		return dsn.Expanded
+	case arrivedAware:
+	}
+	return ""
 }
 
 // verdict is what is to be done about a message after an attempt.
 type verdict struct {
 	report queue.Report
 
-	// notice is what the sender is told: Failed or Delayed, or nothing.
+	// notice is what the sender is told, or nothing. Of failures and delays he is told
+	// before they are recorded, of the rest after.
 	notice dsn.Action
 
 	// failure is why, with what counts of it. Nil if it was delivered.
@@ -66,8 +95,7 @@ func (v *verdict) result() string {
 // decide returns what is to be done about m after an attempt. Jitter is from -1
 // to 1.
 //
-// There is no notification for the null sender, ever (RFC 3464, section 2): two
-// servers could tell each other of failures until the end of days.
+// Who is told of what is in wanted.
 func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) verdict {
 	v := verdict{failure: t.failure}
 	v.report = queue.Report{ID: m.ID, Result: resultOf(t), Handed: t.handed, DialedIP: m.DialedIP}
@@ -76,6 +104,7 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 	}
 	f := t.failure
 	if f == nil {
+		v.tell(m, t.arrival.notice())
 		return v
 	}
 	if f.interrupted {
@@ -96,10 +125,34 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 			return v
 		}
 	}
-	if m.MailFrom != "" {
-		v.notice = dsn.Failed
-	}
+	v.tell(m, dsn.Failed)
 	return v
+}
+
+// tell sets the notice of v, if the sender wants it.
+func (v *verdict) tell(m *queue.Message, a dsn.Action) {
+	if wanted(m, a) {
+		v.notice = a
+	}
+}
+
+// wanted tells whether the sender of m is to be told. He may have said when (NOTIFY,
+// RFC 3461, section 4.1); if not it is of failures and delays.
+//
+// There is no notification for the null sender, ever (RFC 3464, section 2): two
+// servers could tell each other of failures until the end of days. Of success we tell
+// only those who have logged in: anybody can write the address of anybody else in
+// MAIL FROM (docs/decisions/0031).
+func wanted(m *queue.Message, a dsn.Action) bool {
+	switch {
+	case m.MailFrom == "" || a == "":
+		return false
+	case a == dsn.Failed:
+		return m.Notify.OnFailure()
+	case a == dsn.Delayed:
+		return m.Notify.OnDelay() && m.Report == "" // Of reports the end is enough.
+	}
+	return m.Notify.OnSuccess() && m.Account != "" && m.Report == ""
 }
 
 // otherFamilyMayDo tells whether a refusal may be about the address we come from.
@@ -119,7 +172,7 @@ func (v *verdict) retry(m *queue.Message, t try, schedule queue.Schedule, next t
 		attempts++
 		at, giveUp = schedule.Next(attempts, m.Queued, at, 0)
 	}
-	if m.MailFrom != "" && !m.DelayTold && schedule.NoticeDue(m.Queued, t.end, next) {
+	if !m.DelayTold && wanted(m, dsn.Delayed) && schedule.NoticeDue(m.Queued, t.end, next) {
 		v.notice = dsn.Delayed
 		v.report.DelayTold = true
 	}

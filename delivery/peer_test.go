@@ -44,6 +44,7 @@ type mail struct {
 	from, to string // As in the commands, recipients separated by spaces.
 	data     string
 	tls      bool
+	params   string // Of MAIL, and of each RCPT that was accepted, with "|" between them.
 }
 
 // answer returns what to say, and uses it up.
@@ -186,7 +187,7 @@ func (c *peerConn) command(verb, args string) bool {
 		c.conn, c.r, c.tls = conn, bufio.NewReader(conn), true
 		return true
 	case "MAIL":
-		c.mail = mail{from: address(args), tls: c.tls}
+		c.mail = mail{from: address(args), tls: c.tls, params: params(args)}
 		return c.say("250 2.1.0 ok", verb)
 	case "RCPT":
 		return c.rcpt(args)
@@ -216,6 +217,7 @@ func (c *peerConn) rcpt(args string) bool {
 	}
 	if reply[0] == '2' {
 		c.mail.to = strings.TrimPrefix(c.mail.to+" "+to, " ")
+		c.mail.params += "|" + params(args)
 	}
 	return c.say(reply)
 }
@@ -272,6 +274,12 @@ func address(args string) string {
 	_, s, _ := strings.Cut(args, "<")
 	s, _, _ = strings.Cut(s, ">")
 	return s
+}
+
+// params returns what is behind them.
+func params(args string) string {
+	_, s, _ := strings.Cut(args, ">")
+	return strings.TrimSpace(s)
 }
 
 // certificate returns one that has signed itself. Change may change what is in it.

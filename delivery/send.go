@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/smtpclient"
 )
 
@@ -76,12 +77,14 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		SMTPUTF8: first.SMTPUTF8,
 
 		RequireTLS: first.RequireTLS != nil && *first.RequireTLS,
+		DSN:        smtp.MailDSN{Return: first.Return, EnvelopeID: first.EnvelopeID},
 
 		Size:    int64(len(first.Prefix)) + a.work.Size,
 		Content: func() (io.ReadCloser, error) { return openMessage(first.Prefix, a.work) },
 	}
 	for _, r := range batch {
 		t.To = append(t.To, r.path)
+		t.RcptDSN = append(t.RcptDSN, smtp.RcptDSN{Notify: r.Notify, Original: r.OriginalRcpt})
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, a.sendTime(t.Size))
 	defer cancel()
@@ -112,6 +115,9 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 			again = append(again, r)
 		case one == nil:
 			r.try.reply = result.Reply
+			if c.Extensions().DSN {
+				r.try.arrival = arrivedAware
+			}
 			a.record([]*rcpt{r}, nil)
 		default:
 			f := a.conversationFailure(c.ctx, c.target, one)

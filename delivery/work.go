@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/mjl-/mox/cid"
@@ -77,18 +78,24 @@ func (d *delivery) conclude(ctx context.Context, tries []try) {
 	defer cancel()
 	random := d.sender.random()
 	reports := make([]queue.Report, len(tries))
+	var succeeded []success
 	for i, t := range tries {
 		m := &d.work.Messages[i]
 		v := decide(m, t, d.sender.opts.Schedule, 2*random.Float64()-1)
-		if v.notice != "" {
+		switch {
+		case v.notice == "":
+		case v.failure == nil:
+			succeeded = append(succeeded, success{i, m, t, v.notice})
+		default:
 			d.tell(telling, m, &v)
 		}
 		if !v.report.Retry {
-			v.report.Handed = append(v.report.Handed, earlierNotices(m, t.end)...)
+			v.report.Handed = append(v.report.Handed, earlierNotices(m, d.sender.senderAccount(m), t.end)...)
 		}
 		d.note(ctx, m, t, v)
 		reports[i] = v.report
 	}
+	d.succeed(ctx, reports, succeeded)
 	d.finish(ctx, reports)
 }
 
@@ -125,6 +132,9 @@ func (d *delivery) finish(ctx context.Context, reports []queue.Report) {
 		return
 	}
 	d.sender.handed.Add(handed)
+	if slices.ContainsFunc(reports, func(r queue.Report) bool { return r.Notice != nil }) {
+		d.sender.owe()
+	}
 }
 
 // putBack makes all messages wait for another attempt, after a panic.
@@ -174,7 +184,7 @@ func (d *delivery) note(ctx context.Context, m *queue.Message, t try, v verdict)
 		switch {
 		case f.ours:
 			level = slog.LevelError
-		case result == "failed" && m.MailFrom == "":
+		case result == "failed" && v.notice == "":
 			level = slog.LevelWarn // Nobody is told but here.
 		}
 	}

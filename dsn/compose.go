@@ -34,8 +34,8 @@ type part struct {
 
 // Compose returns the message with CRLF line ends. With utf8 it is the
 // internationalised form of RFC 6533, for a path that has SMTPUTF8 all the way;
-// otherwise it is 7-bit, whatever the addresses are. Either way no line is longer
-// than 998 bytes. The only error is ErrMessage.
+// otherwise it is 7-bit, whatever the addresses are, but for the body of what it
+// returns if EightBit is set. Either way no line is longer than 998 bytes. The only error is ErrMessage.
 //
 // The message is to be sent with the null sender.
 func (m *Message) Compose(utf8 bool) ([]byte, error) {

@@ -72,6 +72,10 @@ type Message struct {
 	// is returned.
 	Original []byte
 	Full     bool
+
+	// EightBit says that the path has 8BITMIME: a message with 8 bits in its body
+	// alone can be returned as a whole though the rest is 7-bit.
+	EightBit bool
 }
 
 // Recipient is what a notification says of one recipient.

@@ -19,19 +19,20 @@ const (
 // originalPart returns the part with what the sender sent.
 func (m *Message) originalPart(utf8 bool) part {
 	if m.Full && len(m.Original) <= fullMax {
-		if p, ok := fullPart(m.Original, utf8); ok {
+		if p, ok := m.fullPart(utf8); ok {
 			return p
 		}
 	}
 	return headersPart(m.Original, utf8)
 }
 
-// fullPart returns a whole message. It is not ok if the message would have to be
+// fullPart returns the whole message. It is not ok if the message would have to be
 // changed: parts of type message can't be encoded (RFC 2046, section 5.2.1).
-func fullPart(msg []byte, utf8Path bool) (p part, ok bool) {
+func (m *Message) fullPart(utf8Path bool) (p part, ok bool) {
+	msg := m.Original
 	eightBit := !isASCII(string(msg))
 	switch {
-	case eightBit && !utf8Path || hasLongLine(msg) || hasOddLines(msg) || bytes.IndexByte(msg, 0) >= 0:
+	case eightBit && !utf8Path && !m.EightBit || hasLongLine(msg) || hasOddLines(msg) || bytes.IndexByte(msg, 0) >= 0:
 		return part{}, false
 	case !eightBit:
 		return part{"message/rfc822", "", msg}, true
@@ -40,7 +41,7 @@ func fullPart(msg []byte, utf8Path bool) (p part, ok bool) {
 	switch {
 	case !message.NeedsSMTPUTF8(header):
 		return part{"message/rfc822", "8bit", msg}, true
-	case utf8.Valid(header.Raw()):
+	case utf8Path && utf8.Valid(header.Raw()):
 		return part{"message/global", "8bit", msg}, true
 	}
 	return part{}, false

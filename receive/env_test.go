@@ -242,6 +242,7 @@ func (e *env) count() [3]int {
 type got struct {
 	prefix, content string
 	email           store.Email
+	flags           store.Flags
 }
 
 // mailbox returns the messages of a mailbox, none if it does not exist.
@@ -267,7 +268,7 @@ func (e *env) mailbox(account, name string) (list []got) {
 			if err != nil {
 				return err
 			}
-			list = append(list, got{prefix: string(email.Prefix), email: email})
+			list = append(list, got{prefix: string(email.Prefix), email: email, flags: m.Flags()})
 		}
 		return nil
 	})

@@ -45,6 +45,9 @@ type HandedOver struct {
 	// error is trouble of our own, and trying again can help.
 	Err error
 
+	// Expanded says that the recipient is an alias with several members.
+	Expanded bool
+
 	// Keys are to be confirmed once the queue has retired its row. They can be set
 	// together with Err: some members of an alias can have the message.
 	Keys []queue.Handed
@@ -169,6 +172,7 @@ func (h *handing) resolve() {
 			continue
 		}
 		h.rcpts[i], h.verdicts[i] = rcpt, v
+		h.results[i].Expanded = rcpt.kind == screen.Alias && len(rcpt.places) > 1
 		t.Rcpts = append(t.Rcpts, rcpt)
 	}
 }

@@ -77,6 +77,23 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestExpanded checks which recipients count as lists: those that more than one
+// address stands behind, whoever of them gets a copy.
+func TestExpanded(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	to := map[string]bool{
+		"bob@example.org 1": false, "list@example.org 2": true, "LIST@example.org 3": true, "members@example.org 4": true, "self@example.org 5": false, "unknown@example.org 6": false,
+	}
+	for rcpt, want := range to {
+		for range 2 { // Whether it is delivered or was before.
+			if got := e.HandOver(t.Context(), e.handover("alice@example.org", ofAlice, rcpt))[0].Expanded; got != want {
+				t.Errorf("%s: got %v", rcpt, got)
+			}
+		}
+	}
+}
+
 // TestHandOverPrefix checks the fields in front of a copy, and what the store is told.
 func TestHandOverPrefix(t *testing.T) {
 	t.Parallel()
@@ -384,6 +401,44 @@ func TestNotify(t *testing.T) {
 	}
 	if keys, err := e.Notify(t.Context(), n); !errors.Is(err, store.ErrNoAccount) || keys != nil {
 		t.Errorf("the postmaster is gone too: got %v, %v", keys, err)
+	}
+}
+
+// TestNoticesByKind checks where notices go by what they are about, and that only
+// trouble is left to read.
+func TestNoticesByKind(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		about   About
+		account string
+		want    queue.Handed
+		mailbox string
+		seen    bool
+	}{
+		{"trouble", AboutTrouble, "alice", queue.Handed{Account: "alice", Key: "k"}, "Inbox", false},
+		{"trouble of an account that is gone", AboutTrouble, "no-such", queue.Handed{Account: "mox", Key: "k"}, "Postmaster", false},
+		{"success", AboutSuccess, "alice", queue.Handed{Account: "alice", Key: "k"}, "Inbox", false},
+		{"success of an account that is gone", AboutSuccess, "no-such", queue.Handed{}, "", false},
+		{"a report", AboutReport, "alice", queue.Handed{Account: "mox", Key: "k"}, "Postmaster", true},
+		{"a report of nobody", AboutReport, "", queue.Handed{Account: "mox", Key: "k"}, "Postmaster", true},
+	} {
+		e := newEnv(t, nil)
+		for range 2 {
+			keys, err := e.Notify(t.Context(), Notice{Key: "k", About: test.about, Account: test.account, To: path(t, "x@example.org"), Content: []byte("Subject: x\r\n\r\n")})
+			if err != nil || test.mailbox == "" && len(keys) != 0 || test.mailbox != "" && (len(keys) != 1 || keys[0] != test.want) {
+				t.Fatalf("%s: got %v, %v", test.name, keys, err)
+			}
+		}
+		if got, want := e.count() != [3]int{}, test.mailbox == "Inbox"; got != want {
+			t.Errorf("%s: got %v in the accounts of users", test.name, e.count())
+		}
+		if test.mailbox == "" {
+			continue
+		}
+		if m := e.mailbox(test.want.Account, test.mailbox); len(m) != 1 || (m[0].flags&store.FlagSeen != 0) != test.seen {
+			t.Errorf("%s: got %+v", test.name, m)
+		}
 	}
 }
 

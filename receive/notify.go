@@ -26,11 +26,29 @@ const (
 	confirmsMax = 16
 )
 
+// About is what a Notice is about, which decides about its place.
+type About int
+
+const (
+	// AboutTrouble is mail that is delayed or failed. It goes into Inbox, or into the
+	// postmaster's mailbox if the account is gone: somebody should know.
+	AboutTrouble About = iota
+
+	// AboutSuccess is mail that was delivered. It goes into Inbox. If the account is
+	// gone nobody needs to know.
+	AboutSuccess
+
+	// AboutReport is a report of ours to another server that could not be delivered.
+	// It goes into the postmaster's mailbox, whatever Account is, marked as read: who
+	// asked for reports can't take them, and nobody has to do anything about it.
+	AboutReport
+)
+
 // Notice is a message of our own for an account, as a notification about mail
-// that could not be delivered. It goes into Inbox without being judged, into the
-// postmaster's mailbox if the account is gone.
+// that could not be delivered. It is not judged.
 type Notice struct {
 	CID     int64
+	About   About
 	Key     string // The same for the same notice: it is delivered once.
 	Account string
 	To      smtp.Path // For Delivered-To.
@@ -39,18 +57,22 @@ type Notice struct {
 }
 
 // Notify delivers a notice from the null sender, once. It returns when it is in
-// the account's database. There is no refusal: quota does not count for it.
+// the account's database, with the key that the account has, if any. There is no
+// refusal: quota does not count for it.
 func (r *Receiver) Notify(ctx context.Context, n Notice) ([]queue.Handed, error) {
 	accounts := openAccounts{r: r}
 	defer accounts.close(ctx)
 	to := place{account: n.Account}
+	if n.About == AboutReport {
+		to = r.postmaster()
+	}
 	a, err := accounts.get(ctx, to.account)
+	if errors.Is(err, store.ErrNoAccount) && n.About == AboutSuccess {
+		r.log.InfoContext(ctx, "notice dropped, the account is gone", "cid", cid.Format(n.CID), "account", n.Account, "rcptto", n.To.String())
+		return nil, nil
+	}
 	if errors.Is(err, store.ErrNoAccount) {
-		postmaster, perr := r.opts.Config().Resolve(smtp.Path{Localpart: "postmaster"})
-		if perr != nil {
-			return nil, fmt.Errorf("looking up postmaster for notice to account %q, which is gone: %w", n.Account, perr)
-		}
-		to = place{account: postmaster.Account, mailbox: postmaster.Mailbox}
+		to = r.postmaster()
 		a, err = accounts.get(ctx, to.account)
 	}
 	if err != nil {
@@ -61,6 +83,12 @@ func (r *Receiver) Notify(ctx context.Context, n Notice) ([]queue.Handed, error)
 	}
 	r.log.InfoContext(ctx, "notice delivered", "cid", cid.Format(n.CID), "account", to.account, "rcptto", n.To.String(), "size", len(n.Content))
 	return []queue.Handed{{Account: to.account, Key: n.Key}}, nil
+}
+
+// postmaster returns where the mail of the postmaster goes.
+func (r *Receiver) postmaster() place {
+	p := r.opts.Config().Static.Postmaster
+	return place{account: p.Account, mailbox: p.Mailbox}
 }
 
 // notify delivers a notice, unless the account has it.
@@ -82,10 +110,14 @@ func (r *Receiver) notify(ctx context.Context, n Notice, a *store.Account, mailb
 	var w message.HeaderWriter
 	w.ReturnPath("")
 	w.DeliveredTo(n.To.XString(n.UTF8))
+	to := store.Recipient{Account: a, Mailbox: mailbox, RcptTo: n.To.String(), Prefix: w.Bytes(), Key: n.Key, NoQuota: true}
+	if n.About == AboutReport {
+		to.Flags = store.FlagSeen
+	}
 	err = r.opts.Store.Deliver(ctx, store.Delivery{
 		Content: content, Analysis: analysis, Received: time.Now(),
 		Facts: store.Facts{SMTPUTF8: n.UTF8, CID: n.CID},
-		To:    []store.Recipient{{Account: a, Mailbox: mailbox, RcptTo: n.To.String(), Prefix: w.Bytes(), Key: n.Key, NoQuota: true}},
+		To:    []store.Recipient{to},
 	})
 	if err != nil {
 		return errors.Join(err, content.Discard())

@@ -150,7 +150,7 @@ func (d *delivery) copies(content *store.Content) (*queued, error) {
 	q := &queued{
 		New: queue.New{
 			MailFrom: d.t.MailFrom, SMTPUTF8: utf8, EightBit: true, MessageID: d.messageID(), Subject: message.DecodeHeader(d.header.Get("Subject")),
-			RequireTLS: d.requireTLS(), DSN: d.t.DSN,
+			RequireTLS: d.requireTLS(),
 		},
 		content: io.NewSectionReader(content.ReaderAt(), 0, d.size), size: d.size,
 	}
@@ -159,7 +159,7 @@ func (d *delivery) copies(content *store.Content) (*queued, error) {
 	}
 	for i, v := range d.verdicts {
 		if rcpt := &d.t.Rcpts[i]; v.Action == screen.Defer && !v.Keep && !rcpt.again {
-			q.To = append(q.To, queue.NewRcpt{Path: rcpt.Path, Prefix: slices.Concat(trace.results, trace.received), DSN: rcpt.DSN})
+			q.To = append(q.To, queue.NewRcpt{Path: rcpt.Path, Prefix: slices.Concat(trace.results, trace.received)})
 		}
 	}
 	if len(q.To) == 0 {
@@ -216,15 +216,11 @@ func (d *delivery) compose() (*dsn.Message, error) {
 	n := &dsn.Message{
 		To: d.t.MailFrom, References: d.messageID(), Subject: "Your message could not be delivered to all recipients", Date: d.now,
 		ReportingMTA: host, ReceivedFromMTA: d.t.Peer.Hello.Text, Arrival: d.now, Original: d.header.Raw(),
-		EnvelopeID: d.t.DSN.EnvelopeID,
 	}
 	var text strings.Builder
 	text.WriteString("Your message could not be delivered to these recipients:\n")
 	for i, v := range d.verdicts {
 		if v.Action != screen.Refuse && !v.Keep {
-			continue
-		}
-		if !d.t.Rcpts[i].DSN.Notify.OnFailure() {
 			continue
 		}
 		path := d.t.Rcpts[i].Path
@@ -235,7 +231,7 @@ func (d *delivery) compose() (*dsn.Message, error) {
 			n.From = postmasterOf(path, host)
 		}
 		reply := fmt.Sprintf("%d %s %s", v.Code, v.Enhanced, v.Text)
-		n.Recipients = append(n.Recipients, dsn.Recipient{Final: path, Original: d.t.Rcpts[i].DSN.Original, Action: dsn.Failed, Status: v.Enhanced, Diagnostic: reply, LastTry: d.now})
+		n.Recipients = append(n.Recipients, dsn.Recipient{Final: path, Action: dsn.Failed, Status: v.Enhanced, Diagnostic: reply, LastTry: d.now})
 		fmt.Fprintf(&text, "\n    %s\n    %s\n", path, reply)
 	}
 	if len(n.Recipients) == 0 {

@@ -135,7 +135,6 @@ type Transaction struct {
 	Rcpts    []Recipient
 
 	RequireTLS bool // REQUIRETLS was given: notifications must be sent so too.
-	DSN        smtp.MailDSN
 
 	spf *spf.Evaluation // Once it was asked for.
 }
@@ -143,7 +142,6 @@ type Transaction struct {
 // Recipient is an address that was accepted at RCPT.
 type Recipient struct {
 	Path      smtp.Path
-	DSN       smtp.RcptDSN // Set by the caller.
 	canonical smtp.Address // Zero for address literals.
 	again     bool         // One before it has the same canonical form.
 

@@ -15,6 +15,7 @@ func (s *session) extensions() smtp.Extensions {
 	}
 	if !s.listener.Submission {
 		e.FutureRelease = false // RFC 4865, section 4.2, item 2.
+		e.DSN = false           // Anybody could have anybody told of success: docs/decisions/0031.
 	}
 	return e
 }

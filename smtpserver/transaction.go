@@ -31,7 +31,7 @@ func (s *session) begin(ctx context.Context, m smtp.MailFrom) (transaction, erro
 		return s.beginSubmission(ctx, m)
 	}
 	tx := &incoming{s.server.opts.Receiver, s.listener.RequireTLS && s.peer.TLS == nil, &receive.Transaction{
-		Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size, RequireTLS: m.RequireTLS, DSN: m.DSN,
+		Peer: &s.peer, MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size, RequireTLS: m.RequireTLS,
 	}}
 	return tx, tx.receiver.Sender(ctx, tx.tx)
 }
@@ -55,7 +55,6 @@ func (t *incoming) recipient(ctx context.Context, r smtp.RcptTo) error {
 	}
 	rcpt, err := t.receiver.Resolve(ctx, t.tx, r.Path)
 	if err == nil {
-		rcpt.DSN = r.DSN
 		t.tx.Rcpts = append(t.tx.Rcpts, rcpt)
 	}
 	return err

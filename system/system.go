@@ -418,7 +418,7 @@ func (s *System) makeMail(ctx context.Context) error {
 var honoured = smtp.Extensions{
 	RequireTLS:    false, // Delivery doesn't verify who it talks to.
 	FutureRelease: false, // Notifications don't have the field of RFC 4865, section 5.1.2.
-	DSN:           false, // Delivery neither passes on what was asked for, nor tells of success.
+	DSN:           true,
 }
 
 // makeServers makes all that serves clients. None of them starts anything.
