@@ -22,13 +22,14 @@ const (
 	FetchRFC822Text    // BODY[TEXT]
 	FetchBinary        // BINARY[...] and BINARY.PEEK[...]
 	FetchBinarySize    // BINARY.SIZE[...]
+	FetchModSeq        // RFC 7162, section 3.1.4.2.
 )
 
 // fetchNames has the items that are a word and nothing more.
 var fetchNames = map[string]FetchKind{
 	"FLAGS": FetchFlags, "UID": FetchUID, "INTERNALDATE": FetchInternalDate, "RFC822.SIZE": FetchSize,
 	"ENVELOPE": FetchEnvelope, "BODYSTRUCTURE": FetchBodyStructure, "BODY": FetchBody,
-	"RFC822": FetchRFC822, "RFC822.HEADER": FetchRFC822Header, "RFC822.TEXT": FetchRFC822Text,
+	"RFC822": FetchRFC822, "RFC822.HEADER": FetchRFC822Header, "RFC822.TEXT": FetchRFC822Text, "MODSEQ": FetchModSeq,
 }
 
 // fetchMacros are short for lists. They can't be within one.

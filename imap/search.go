@@ -1,6 +1,7 @@
 package imap
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,7 +28,7 @@ type SearchKey struct {
 	Header string      // Name of the field, for HEADER.
 	Text   string      // String to look for, in UTF-8; or the keyword, for KEYWORD and UNKEYWORD.
 	Date   Date        // For BEFORE, ON, SINCE and those with SENT.
-	Size   int64       // In bytes, for LARGER and SMALLER.
+	Size   int64       // In bytes, for LARGER and SMALLER; the mod-sequence for MODSEQ.
 	Set    NumSet      // For UID and SearchSeq.
 }
 
@@ -44,9 +45,10 @@ const (
 	argHeader
 	argKey
 	argTwoKeys
+	argModSeq
 )
 
-// searchArgs has every search key of RFC 3501 and RFC 9051.
+// searchArgs has every search key of RFC 3501 and RFC 9051, and that of RFC 7162.
 var searchArgs = map[string]searchArg{
 	"ALL": argNone, "ANSWERED": argNone, "DELETED": argNone, "DRAFT": argNone, "FLAGGED": argNone, "SEEN": argNone,
 	"UNANSWERED": argNone, "UNDELETED": argNone, "UNDRAFT": argNone, "UNFLAGGED": argNone, "UNSEEN": argNone,
@@ -55,7 +57,7 @@ var searchArgs = map[string]searchArg{
 	"KEYWORD": argKeyword, "UNKEYWORD": argKeyword,
 	"BEFORE": argDate, "ON": argDate, "SINCE": argDate, "SENTBEFORE": argDate, "SENTON": argDate, "SENTSINCE": argDate,
 	"LARGER": argSize, "SMALLER": argSize,
-	"UID": argSet, "HEADER": argHeader, "NOT": argKey, "OR": argTwoKeys,
+	"UID": argSet, "HEADER": argHeader, "NOT": argKey, "OR": argTwoKeys, "MODSEQ": argModSeq,
 }
 
 // SearchReturn is the set of result options of SEARCH (RFC 4731, RFC 5182).
@@ -194,6 +196,8 @@ func (p *searchParser) argument(k *SearchKey, arg searchArg) {
 		k.Date = d.Date()
 	case argSize:
 		k.Size = d.Number64()
+	case argModSeq:
+		k.Size = d.searchModSeq()
 	case argSet:
 		k.Set = d.NumSet()
 	case argHeader:
@@ -241,6 +245,11 @@ func (s Search) Append(b []byte) []byte {
 	return appendKeys(b, s.Key.Keys)
 }
 
+// Has tells whether a key is the one of this name, or has it within.
+func (k SearchKey) Has(name string) bool {
+	return k.Key == name || slices.ContainsFunc(k.Keys, func(k SearchKey) bool { return k.Has(name) })
+}
+
 // Append appends the key as a client writes it.
 func (k SearchKey) Append(b []byte) []byte {
 	switch k.Key {
@@ -261,7 +270,7 @@ func (k SearchKey) Append(b []byte) []byte {
 		b = append(b, k.Text...)
 	case argDate:
 		b = k.Date.Append(b)
-	case argSize:
+	case argSize, argModSeq:
 		b = strconv.AppendInt(b, k.Size, 10)
 	case argSet:
 		b = k.Set.Append(b)

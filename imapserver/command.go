@@ -13,11 +13,12 @@ type handler func(*session, context.Context, command, *imap.Decoder) (imap.Respo
 
 // command is what the session must know of a command before running it.
 type command struct {
-	states state // States in which it is legal, RFC 9051, section 3.
-	byUID  bool  // Its set names UIDs, and its answers do.
-	bySeq  bool  // Sequence numbers must not shift before its reply, RFC 9051, section 7.5.1.
-	leaves bool  // It leaves the mailbox, and so works for one that was deleted.
-	run    handler
+	states  state // States in which it is legal, RFC 9051, section 3.
+	byUID   bool  // Its set names UIDs, and its answers do.
+	bySeq   bool  // Sequence numbers must not shift before its reply, RFC 9051, section 7.5.1.
+	numbers bool  // It takes or answers with sequence numbers: not after ENABLE UIDONLY.
+	leaves  bool  // It leaves the mailbox, and so works for one that was deleted.
+	run     handler
 
 	// streams is not nil for a command that reads its last literal itself. It
 	// parses the arguments up to that.
@@ -39,8 +40,8 @@ func commands() map[string]command {
 
 		"ENABLE":      {states: loggedIn, run: bind(parseEnable, (*session).enable)},
 		"NAMESPACE":   {states: loggedIn, run: bind(parseNothing, (*session).namespace)},
-		"SELECT":      {states: loggedIn, run: bind(parseMailbox, (*session).selectMailbox)},
-		"EXAMINE":     {states: loggedIn, run: bind(parseMailbox, (*session).examine)},
+		"SELECT":      {states: loggedIn, run: bind(parseSelect, (*session).selectMailbox)},
+		"EXAMINE":     {states: loggedIn, run: bind(parseSelect, (*session).examine)},
 		"CREATE":      {states: loggedIn, run: bind(parseCreate, (*session).create)},
 		"DELETE":      {states: loggedIn, run: bind(parseMailbox, (*session).deleteMailbox)},
 		"RENAME":      {states: loggedIn, run: bind(parseRename, (*session).rename)},
@@ -56,11 +57,11 @@ func commands() map[string]command {
 		"CLOSE":    {states: selected, leaves: true, run: bind(parseNothing, (*session).closeMailbox)},
 		"UNSELECT": {states: selected, leaves: true, run: bind(parseNothing, (*session).unselectMailbox)},
 		"EXPUNGE":  {states: selected, run: bind(parseNothing, (*session).expunge)},
-		"SEARCH":   {states: selected, bySeq: true, run: bind(parseSearch, (*session).search)},
-		"FETCH":    {states: selected, bySeq: true, run: bind(parseFetch, (*session).fetch)},
-		"STORE":    {states: selected, bySeq: true, run: bind(parseStore, (*session).store)},
-		"COPY":     {states: selected, run: bind(parseCopy, (*session).copyMessages)},
-		"MOVE":     {states: selected, run: bind(parseCopy, (*session).moveMessages)},
+		"SEARCH":   {states: selected, bySeq: true, numbers: true, run: bind(parseSearch, (*session).search)},
+		"FETCH":    {states: selected, bySeq: true, numbers: true, run: bind(parseFetch, (*session).fetch)},
+		"STORE":    {states: selected, bySeq: true, numbers: true, run: bind(parseStore, (*session).store)},
+		"COPY":     {states: selected, numbers: true, run: bind(parseCopy, (*session).copyMessages)},
+		"MOVE":     {states: selected, numbers: true, run: bind(parseCopy, (*session).moveMessages)},
 
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},
 		"UID SEARCH":  {states: selected, byUID: true, run: bind(parseSearch, (*session).search)},
@@ -96,6 +97,8 @@ func (s *session) lookup(d *imap.Decoder) (tag, name string, cmd command, err er
 		return tag, unknownCommand, command{}, imap.Bad("unknown command %+q", name)
 	case cmd.states&s.state() == 0:
 		return tag, name, command{}, imap.Bad("%s", notAllowed(cmd.states, s.state()))
+	case cmd.numbers && s.uidOnly:
+		return tag, name, command{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
 	case cmd.states == selected && s.sel.gone && !cmd.leaves:
 		return tag, name, command{}, imap.No("NONEXISTENT", "mailbox was deleted")
 	}

@@ -60,6 +60,7 @@ func (s *session) moveMessages(ctx context.Context, cmd command, req copyRequest
 		return imap.OK("", "no messages to move"), nil
 	}
 	s.out.Response("*", imap.OK(copyUID(moved), "moved"))
+	s.expunged = s.qresync
 	return imap.OK("", "moved"), nil
 }
 

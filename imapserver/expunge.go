@@ -68,7 +68,8 @@ func (s *session) expungeDeleted(ctx context.Context, uids []store.UID) error {
 			if err != nil {
 				return err
 			}
-			_, err = tx.ExpungeDeleted(&mb, part) // Some may have lost the flag meanwhile.
+			gone, err := tx.ExpungeDeleted(&mb, part) // Some may have lost the flag meanwhile.
+			s.expunged = s.qresync && (s.expunged || len(gone) > 0)
 			return err
 		})
 		if err != nil {

@@ -18,17 +18,20 @@ import (
 type fetchRequest struct {
 	set   imap.NumSet
 	items []imap.FetchItem
+	imap.FetchModifiers
 }
 
-// parseFetch parses the arguments of FETCH, RFC 9051, section 9:
+// parseFetch parses the arguments of FETCH, RFC 9051, section 9, and RFC 7162, section
+// 7:
 //
 //	fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" /
-//	        fetch-att / "(" fetch-att *(SP fetch-att) ")")
+//	        fetch-att / "(" fetch-att *(SP fetch-att) ")") [fetch-modifiers]
 func parseFetch(d *imap.Decoder) (req fetchRequest) {
 	d.SP()
 	req.set = d.NumSet()
 	d.SP()
 	req.items = d.FetchItems()
+	req.FetchModifiers = d.FetchModifiers()
 	return req
 }
 
@@ -50,12 +53,23 @@ type fetcher struct {
 
 // fetch answers FETCH (RFC 9051, section 6.4.5).
 func (s *session) fetch(ctx context.Context, cmd command, req fetchRequest) (imap.Response, error) {
+	if req.Vanished && (!cmd.byUID || !s.qresync) {
+		return imap.Response{}, imap.Bad("VANISHED is for UID FETCH after ENABLE QRESYNC")
+	}
 	uids, err := s.sel.resolve(req.set, cmd.byUID)
 	if err != nil {
 		return imap.Response{}, err
 	}
-	if cmd.byUID && !slices.ContainsFunc(req.items, func(i imap.FetchItem) bool { return i.Kind == imap.FetchUID }) {
-		req.items = append([]imap.FetchItem{{Kind: imap.FetchUID}}, req.items...)
+	if req.asksModSeq() {
+		s.awareOfModSeq()
+	}
+	if req.Changed {
+		if uids, err = s.changedSince(ctx, req, uids); err != nil {
+			return imap.Response{}, err
+		}
+	}
+	if cmd.byUID && !s.uidOnly {
+		req.items = withItem(req.items, imap.FetchUID)
 	}
 	f := &fetcher{s: s, items: req.items, flags: newFlagWriter(s.sel.view)}
 	f.plan()
@@ -77,6 +91,39 @@ func (s *session) fetch(ctx context.Context, cmd command, req fetchRequest) (ima
 	return imap.OK("", "fetched"), nil
 }
 
+// withItem returns items with one of a kind in front, if there is none.
+func withItem(items []imap.FetchItem, kind imap.FetchKind) []imap.FetchItem {
+	if slices.ContainsFunc(items, func(i imap.FetchItem) bool { return i.Kind == kind }) {
+		return items
+	}
+	return append([]imap.FetchItem{{Kind: kind}}, items...)
+}
+
+// asksModSeq makes MODSEQ one of the items if the modifier wants that, and tells
+// whether it is.
+func (req *fetchRequest) asksModSeq() bool {
+	if req.Changed {
+		req.items = withItem(req.items, imap.FetchModSeq)
+	}
+	return slices.ContainsFunc(req.items, func(i imap.FetchItem) bool { return i.Kind == imap.FetchModSeq })
+}
+
+// changedSince returns those of uids that changed after what the client knows, and
+// tells it who is gone, if it wants to know.
+func (s *session) changedSince(ctx context.Context, req fetchRequest, uids []store.UID) ([]store.UID, error) {
+	if req.Vanished {
+		known := req.set.Resolve(s.sel.largest(true))
+		if req.set.Saved {
+			known = rangesOf(s.sel.saved)
+		}
+		if err := s.writeVanished(ctx, known, req.Since, 0); err != nil {
+			return nil, err
+		}
+	}
+	_, changed := s.unchanged(uids, req.Since)
+	return changed, nil
+}
+
 // plan finds out what the items need.
 func (f *fetcher) plan() {
 	for _, item := range f.items {
@@ -91,7 +138,7 @@ func (f *fetcher) plan() {
 			f.file = true
 			whole := item.Kind == imap.FetchSection && len(item.Section.Part) == 0 && item.Section.Text == imap.SectionAll
 			f.tree = f.tree || !whole
-		case imap.FetchFlags, imap.FetchUID, imap.FetchInternalDate, imap.FetchSize:
+		case imap.FetchFlags, imap.FetchUID, imap.FetchInternalDate, imap.FetchSize, imap.FetchModSeq:
 		}
 		f.setsSeen = f.setsSeen || item.SetsSeen()
 	}
@@ -113,7 +160,7 @@ func (f *fetcher) dense(ctx context.Context, uids []store.UID) error {
 		entries = f.s.sel.view.Entries(part, entries[:0])
 		f.s.out.Append(func(b []byte) []byte {
 			for i := range entries {
-				b = f.appendStart(b, number(entries[i].UID))
+				b = f.s.appendStart(b, number(entries[i].UID), entries[i].UID)
 				for n := range f.items {
 					b = f.appendDense(b, n, &entries[i])
 				}
@@ -146,12 +193,6 @@ func (f *fetcher) numbers(uids []store.UID) func(store.UID) int {
 	}
 }
 
-func (f *fetcher) appendStart(b []byte, number int) []byte {
-	b = append(b, "* "...)
-	b = strconv.AppendInt(b, int64(number), 10)
-	return append(b, " FETCH ("...)
-}
-
 // appendDense appends item n if it is one of those in the array.
 func (f *fetcher) appendDense(b []byte, n int, e *store.Entry) []byte {
 	if n > 0 {
@@ -166,6 +207,8 @@ func (f *fetcher) appendDense(b []byte, n int, e *store.Entry) []byte {
 		b = strconv.AppendUint(append(b, "RFC822.SIZE "...), uint64(e.Size), 10)
 	case imap.FetchInternalDate:
 		b = imap.AppendDateTime(append(b, "INTERNALDATE "...), time.Unix(int64(e.Received), 0).UTC())
+	case imap.FetchModSeq:
+		b = appendModSeq(b, e)
 	case imap.FetchEnvelope, imap.FetchBodyStructure, imap.FetchBody, imap.FetchSection, imap.FetchRFC822,
 		imap.FetchRFC822Header, imap.FetchRFC822Text, imap.FetchBinary, imap.FetchBinarySize:
 	}
@@ -264,7 +307,7 @@ func (f *fetcher) message(ctx context.Context, r *row, number int) {
 		return
 	}
 	out := f.s.out
-	out.Append(func(b []byte) []byte { return f.appendStart(b, number) })
+	out.Append(func(b []byte) []byte { return f.s.appendStart(b, number, r.entry.UID) })
 	for n := range f.items {
 		if err := f.item(m, n); err != nil {
 			f.fail(ctx, r, err)
@@ -291,7 +334,7 @@ func (f *fetcher) fail(ctx context.Context, r *row, err error) {
 func (f *fetcher) item(m *content, n int) error {
 	item, out := f.items[n], f.s.out
 	switch item.Kind {
-	case imap.FetchUID, imap.FetchFlags, imap.FetchSize, imap.FetchInternalDate:
+	case imap.FetchUID, imap.FetchFlags, imap.FetchSize, imap.FetchInternalDate, imap.FetchModSeq:
 		out.Append(func(b []byte) []byte { return f.appendDense(b, n, &m.row.entry) })
 		return nil
 	case imap.FetchEnvelope, imap.FetchBodyStructure, imap.FetchBody, imap.FetchSection, imap.FetchRFC822,
@@ -329,11 +372,11 @@ func (f *fetcher) item(m *content, n int) error {
 // tells the client.
 func (f *fetcher) markSeen(ctx context.Context) error {
 	for part := range slices.Chunk(f.unseen, storeBatch) {
-		entries, err := f.s.setFlags(ctx, part, store.FlagChange{Op: store.FlagsAdd, Flags: store.FlagSeen})
+		result, err := f.s.setFlags(ctx, part, store.FlagChange{Op: store.FlagsAdd, Flags: store.FlagSeen})
 		if err != nil {
 			return err
 		}
-		f.s.writeFlags(f.s.sel.view.Entries(uidsOf(entries), nil), true)
+		f.s.writeFlags(f.s.sel.view.Entries(uidsOf(result.Entries), nil), true)
 	}
 	return nil
 }

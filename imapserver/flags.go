@@ -63,6 +63,31 @@ func (w *flagWriter) render(e store.Entry) string {
 	return "(" + strings.Join(names, " ") + ")"
 }
 
+// appendStart appends the begin of a response about a message, up to where its items
+// follow.
+func (s *session) appendStart(b []byte, number int, uid store.UID) []byte {
+	b = append(b, "* "...)
+	if s.uidOnly {
+		return append(strconv.AppendUint(b, uint64(uid), 10), " UIDFETCH ("...)
+	}
+	return append(strconv.AppendInt(b, int64(number), 10), " FETCH ("...)
+}
+
+// appendMessage appends the begin of a response that was not asked for by FETCH, with
+// the UID if that is wanted: some clients always do. False if the client doesn't know
+// the message.
+func (s *session) appendMessage(b []byte, uid store.UID, withUID bool) ([]byte, bool) {
+	number, ok := s.sel.number(uid)
+	if !ok {
+		return b, false
+	}
+	b = s.appendStart(b, number, uid)
+	if (withUID || s.rev2 || s.condstore) && !s.uidOnly {
+		b = append(strconv.AppendUint(append(b, "UID "...), uint64(uid), 10), ' ')
+	}
+	return b, true
+}
+
 // writeFlags writes a FETCH response with the flags of each entry.
 func (s *session) writeFlags(entries []store.Entry, withUID bool) {
 	if len(entries) == 0 {
@@ -74,20 +99,15 @@ func (s *session) writeFlags(entries []store.Entry, withUID bool) {
 		n := min(len(entries), entriesBatch)
 		s.out.Append(func(b []byte) []byte {
 			for _, e := range entries[:n] {
-				number, ok := s.sel.number(e.UID)
-				if !ok {
+				var ok bool
+				if b, ok = s.appendMessage(b, e.UID, withUID); !ok {
 					continue
-				}
-				b = append(b, "* "...)
-				b = strconv.AppendInt(b, int64(number), 10)
-				b = append(b, " FETCH ("...)
-				if withUID || s.rev2 {
-					b = append(b, "UID "...)
-					b = strconv.AppendUint(b, uint64(e.UID), 10)
-					b = append(b, ' ')
 				}
 				b = append(b, "FLAGS "...)
 				b = w.append(b, e)
+				if s.condstore {
+					b = appendModSeq(append(b, ' '), &e)
+				}
 				b = append(b, ")\r\n"...)
 			}
 			return b

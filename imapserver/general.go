@@ -12,6 +12,7 @@ import (
 // capabilityNames are those that every session has: what RFC 9051 includes is
 // named too, for clients that only know IMAP4rev1.
 const capabilityNames = "IMAP4rev2 IMAP4rev1 ENABLE LITERAL- IDLE SASL-IR BINARY UNSELECT UIDPLUS ESEARCH SEARCHRES MOVE" +
+	" CONDSTORE QRESYNC UIDONLY" +
 	" LIST-EXTENDED CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-STATUS STATUS=SIZE NAMESPACE ID"
 
 // capabilities returns what the session can do now.
@@ -123,14 +124,32 @@ func parseEnable(d *imap.Decoder) (req enableRequest) {
 	return req
 }
 
-// enable turns on IMAP4rev2: UTF-8 in names, ESEARCH responses, no RECENT. What
-// we don't know is ignored, as section 6.3.1 says.
+// enabling is what ENABLE knows, in the order of the answer.
+var enabling = []struct {
+	name string
+	on   func(s *session) bool // Whether it is on.
+	turn func(s *session)
+}{
+	// UTF-8 in names, ESEARCH responses, no RECENT.
+	{"IMAP4rev2", func(s *session) bool { return s.rev2 }, func(s *session) { s.rev2, s.out.UTF8 = true, true }},
+	{"CONDSTORE", func(s *session) bool { return s.condstore }, (*session).awareOfModSeq},
+	{"QRESYNC", func(s *session) bool { return s.qresync }, func(s *session) {
+		s.qresync = true
+		s.awareOfModSeq()
+	}},
+	{"UIDONLY", func(s *session) bool { return s.uidOnly }, func(s *session) { s.uidOnly = true }},
+}
+
+// enable turns extensions on. What we don't know is ignored, as RFC 9051, section
+// 6.3.1, says.
 func (s *session) enable(_ context.Context, _ command, req enableRequest) (imap.Response, error) {
-	s.out.Raw("* ENABLED")
-	if slices.Contains(req.names, "IMAP4REV2") && !s.rev2 {
-		s.rev2, s.out.UTF8 = true, true
-		s.out.Raw(" IMAP4rev2")
+	enabled := "* ENABLED"
+	for _, e := range enabling {
+		if !e.on(s) && slices.ContainsFunc(req.names, func(name string) bool { return strings.EqualFold(name, e.name) }) {
+			e.turn(s)
+			enabled += " " + e.name
+		}
 	}
-	s.out.CRLF()
+	s.out.Raw(enabled).CRLF()
 	return imap.OK("", "done"), nil
 }

@@ -193,6 +193,7 @@ func (s *session) list(ctx context.Context, _ command, req listRequest) (imap.Re
 	}
 	if req.status != nil {
 		s.account.WaitDurable(ctx)
+		s.awareOfStatus(req.status)
 	}
 	n, err := s.readNames(ctx, &req)
 	if err != nil {

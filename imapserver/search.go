@@ -27,6 +27,7 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	if req.Return == 0 {
 		req.Return = imap.ReturnAll
 	}
+	s.byNumber = req.Key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
 	found, err := s.find(ctx, req.Key)
 	if err != nil {
 		if req.Return&imap.ReturnSave != 0 && statusFor(err).Type == "NO" {
@@ -37,11 +38,16 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	if req.Return&imap.ReturnSave != 0 {
 		s.sel.saved = toSave(found, req.Return)
 	}
+	highest := int64(0)
+	if req.Key.Has("MODSEQ") {
+		s.awareOfModSeq()
+		highest = s.newest(toSave(found, req.Return)) // RFC 7162, section 3.1.10, as with SAVE.
+	}
 	switch {
 	case req.Extended || s.rev2:
-		s.writeESearch(cmd, req, found)
+		s.writeESearch(cmd, req, found, highest)
 	default:
-		s.writeSearch(cmd, found)
+		s.writeSearch(cmd, found, highest)
 	}
 	return imap.OK("", "done"), nil
 }
@@ -91,8 +97,9 @@ func (s *session) numbersOf(uids []store.UID, byUID bool) []uint32 {
 	return out
 }
 
-// writeSearch writes the response of RFC 3501.
-func (s *session) writeSearch(cmd command, found []store.UID) {
+// writeSearch writes the response of RFC 3501, with a mod-sequence if there is one
+// (RFC 7162, section 3.1.6).
+func (s *session) writeSearch(cmd command, found []store.UID, highest int64) {
 	numbers := s.numbersOf(found, cmd.byUID)
 	s.out.Raw("* SEARCH")
 	for part := range slices.Chunk(numbers, entriesBatch) {
@@ -103,12 +110,15 @@ func (s *session) writeSearch(cmd command, found []store.UID) {
 			return b
 		})
 	}
+	if highest > 0 && len(numbers) > 0 {
+		s.out.Raw(" (MODSEQ ").Num(highest).Raw(")")
+	}
 	s.out.CRLF()
 }
 
-// writeESearch writes the response of RFC 4731. If only SAVE was asked for there
-// is none.
-func (s *session) writeESearch(cmd command, req searchRequest, found []store.UID) {
+// writeESearch writes the response of RFC 4731, likewise. If only SAVE was asked for
+// there is none.
+func (s *session) writeESearch(cmd command, req searchRequest, found []store.UID, highest int64) {
 	if req.Return == imap.ReturnSave {
 		return
 	}
@@ -131,6 +141,9 @@ func (s *session) writeESearch(cmd command, req searchRequest, found []store.UID
 	}
 	if req.Return&imap.ReturnCount != 0 {
 		s.out.Raw(" COUNT ").Num(int64(len(numbers)))
+	}
+	if highest > 0 && len(numbers) > 0 {
+		s.out.Raw(" MODSEQ ").Num(highest)
 	}
 	s.out.CRLF()
 }

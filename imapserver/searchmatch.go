@@ -148,6 +148,9 @@ func (s *session) compile(k imap.SearchKey) (matcher, error) {
 	case "NOT", "OR":
 		return s.compileLogic(k)
 	case imap.SearchSeq, "UID":
+		if s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
+			return matcher{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
+		}
 		uids, err := s.sel.resolve(k.Set, k.Key == "UID")
 		if err != nil {
 			return matcher{}, err
@@ -156,6 +159,8 @@ func (s *session) compile(k imap.SearchKey) (matcher, error) {
 			_, ok := slices.BinarySearch(uids, e.UID)
 			return ok
 		}), nil
+	case "MODSEQ":
+		return onEntry(func(e *store.Entry) bool { return e.ModSeq >= k.Size }), nil
 	case "KEYWORD", "UNKEYWORD":
 		return s.compileKeyword(k.Text, k.Key == "KEYWORD"), nil
 	}

@@ -9,15 +9,32 @@ import (
 	"github.com/mjl-/mox/store"
 )
 
-func (s *session) selectMailbox(ctx context.Context, _ command, req mailboxRequest) (imap.Response, error) {
-	if err := s.open(ctx, req.name, false); err != nil {
+// selectRequest is a parsed SELECT or EXAMINE.
+type selectRequest struct {
+	name string
+	imap.SelectParams
+}
+
+// parseSelect parses the arguments of SELECT, RFC 9051, section 9, and RFC 7162,
+// section 7:
+//
+//	select = "SELECT" SP mailbox [select-params]
+func parseSelect(d *imap.Decoder) (req selectRequest) {
+	d.SP()
+	req.name = d.Mailbox()
+	req.SelectParams = d.SelectParams()
+	return req
+}
+
+func (s *session) selectMailbox(ctx context.Context, _ command, req selectRequest) (imap.Response, error) {
+	if err := s.open(ctx, req, false); err != nil {
 		return imap.Response{}, err
 	}
 	return imap.OK("READ-WRITE", "selected"), nil
 }
 
-func (s *session) examine(ctx context.Context, _ command, req mailboxRequest) (imap.Response, error) {
-	if err := s.open(ctx, req.name, true); err != nil {
+func (s *session) examine(ctx context.Context, _ command, req selectRequest) (imap.Response, error) {
+	if err := s.open(ctx, req, true); err != nil {
 		return imap.Response{}, err
 	}
 	return imap.OK("READ-ONLY", "examined"), nil
@@ -25,7 +42,14 @@ func (s *session) examine(ctx context.Context, _ command, req mailboxRequest) (i
 
 // open selects a mailbox and tells the client about it (RFC 9051, section
 // 6.3.2). What was selected before is closed in any case, as the RFC says.
-func (s *session) open(ctx context.Context, name string, readOnly bool) error {
+func (s *session) open(ctx context.Context, req selectRequest, readOnly bool) error {
+	switch {
+	case req.Resync != nil && !s.qresync:
+		return imap.Bad("QRESYNC needs ENABLE QRESYNC")
+	case req.Resync != nil && req.Resync.UIDs != nil && s.uidOnly:
+		return imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
+	}
+	name := req.name
 	if s.sel != nil {
 		s.unselect()
 		s.out.Response("*", imap.OK("CLOSED", "previous mailbox is closed"))
@@ -40,8 +64,9 @@ func (s *session) open(ctx context.Context, name string, readOnly bool) error {
 		return fmt.Errorf("selecting %q: %w", mb.Name, err)
 	}
 	s.sel = &selection{view: view, mailboxID: mb.ID, readOnly: readOnly}
+	s.condstore = s.condstore || req.CondStore || req.Resync != nil
 	s.describe(mb, name)
-	return nil
+	return s.resync(ctx, &mb, req.Resync)
 }
 
 // mailbox returns a mailbox by name, from a snapshot.
@@ -70,6 +95,8 @@ func (s *session) describe(mb store.Mailbox, asked string) {
 	s.out.Raw("* ", strconv.Itoa(len(uids)), " EXISTS").CRLF()
 	if !s.rev2 {
 		s.out.Raw("* 0 RECENT").CRLF()
+	}
+	if !s.rev2 && !s.uidOnly {
 		if n := sel.firstUnseen(mb); n > 0 {
 			s.out.Response("*", imap.OK("UNSEEN "+strconv.Itoa(n), "first message that is not seen"))
 		}
@@ -80,6 +107,7 @@ func (s *session) describe(mb store.Mailbox, asked string) {
 		next = max(next, uids[len(uids)-1]+1)
 	}
 	s.out.Response("*", imap.OK("UIDNEXT "+strconv.FormatUint(uint64(next), 10), "next UID"))
+	s.writeHighest("highest mod-sequence")
 	if s.rev2 {
 		s.writeListName(mb.Use.String(), mb.Name, asked)
 	}

@@ -123,9 +123,14 @@ func (s *session) tell(keepNumbers bool) {
 	s.tellKeywords()
 	var added bool
 	var changed []store.Entry
+	var vanished []store.UID
 	for i := range changes {
 		switch c := &changes[i]; c.Kind {
 		case store.MessageRemoved:
+			if s.qresync || s.uidOnly {
+				vanished = append(vanished, c.Entry.UID)
+				continue
+			}
 			s.out.Raw("* ", strconv.Itoa(c.Seq), " EXPUNGE").CRLF()
 		case store.MessageAdded:
 			added = true
@@ -136,13 +141,29 @@ func (s *session) tell(keepNumbers bool) {
 		case store.MailboxAdded, store.MailboxRenamed, store.MailboxChanged:
 		}
 	}
+	s.writeGone(vanished)
 	if added {
 		s.out.Raw("* ", strconv.Itoa(len(s.sel.uids())), " EXISTS").CRLF()
 	}
 	s.writeFlags(changed, true)
 	if s.sel.gone {
 		s.watch.Unselect()
+	} else if s.qresync && s.sel.view.HoldsBack() {
+		// It may have been told of changes that came after those removals: RFC 7162,
+		// section 3.2.
+		s.writeHighest("some messages are gone, which can't be told now")
 	}
+}
+
+// writeGone tells by UID who is gone, RFC 7162, section 3.2.10. They come with the
+// highest first.
+func (s *session) writeGone(uids []store.UID) {
+	if len(uids) == 0 {
+		return
+	}
+	slices.Reverse(uids)
+	s.out.Append(func(b []byte) []byte { return imap.AppendNums(append(b, "* VANISHED "...), uids) })
+	s.out.CRLF()
 }
 
 // tellKeywords writes a FLAGS response if the mailbox has keywords that the

@@ -48,9 +48,16 @@ type session struct {
 	ip       netip.Addr
 	cid      int64
 
-	tls      string     // Version and cipher, empty without TLS.
-	secure   auth.Conn  // What logging in needs to know of the connection; empty afterwards.
-	rev2     bool       // ENABLE IMAP4rev2 was given.
+	tls    string    // Version and cipher, empty without TLS.
+	secure auth.Conn // What logging in needs to know of the connection; empty afterwards.
+	rev2   bool      // ENABLE IMAP4rev2 was given.
+
+	condstore bool // Mod-sequences come with all flags (RFC 7162, section 3.1).
+	qresync   bool // ENABLE QRESYNC was given: who went is told by UID.
+	uidOnly   bool // ENABLE UIDONLY was: there are no sequence numbers (RFC 9586).
+	expunged  bool // The command that runs removed messages.
+	byNumber  bool // It names messages by their sequence numbers, which so must stay.
+
 	level    slog.Level // At which the bytes of this command are traced.
 	commands int        // Commands read so far.
 	tag      string     // Of the command that runs.
@@ -266,7 +273,11 @@ func (s *session) execute(ctx context.Context, text string) (tag, name string, r
 		s.logFailure(ctx, name, resp, err)
 	}
 	if s.account != nil {
-		s.tell(cmd.bySeq)
+		s.tell(cmd.bySeq || s.byNumber)
+		if s.expunged && s.sel != nil && resp.Type == "OK" && resp.Code == "" {
+			resp.Code = s.highest() // RFC 7162, sections 3.2.7 and 3.2.9.
+		}
+		s.expunged, s.byNumber = false, false
 	}
 	return tag, name, resp
 }

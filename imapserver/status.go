@@ -3,6 +3,7 @@ package imapserver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/mjl-/mox/imap"
@@ -24,6 +25,8 @@ var statusItems = map[string]func(mb *store.Mailbox) int64{
 	"DELETED":     func(mb *store.Mailbox) int64 { return mb.Deleted },
 	"SIZE":        func(mb *store.Mailbox) int64 { return mb.Size },
 	"RECENT":      func(*store.Mailbox) int64 { return 0 }, // Only RFC 3501 has it.
+
+	"HIGHESTMODSEQ": func(mb *store.Mailbox) int64 { return max(1, mb.ModSeq) }, // RFC 7162, section 3.1.7.
 }
 
 // statusItemsMax bounds the items of one STATUS: there is no use for more than
@@ -60,8 +63,16 @@ func (s *session) status(ctx context.Context, _ command, req statusRequest) (ima
 	if err != nil {
 		return imap.Response{}, fmt.Errorf("status of %q: %w", req.name, err)
 	}
+	s.awareOfStatus(req.items)
 	s.writeStatus(&mb, req.items)
 	return imap.OK("", "done"), nil
+}
+
+// awareOfStatus looks for what makes the client one that wants mod-sequences.
+func (s *session) awareOfStatus(items []string) {
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.awareOfModSeq()
+	}
 }
 
 func (s *session) writeStatus(mb *store.Mailbox, items []string) {

@@ -12,9 +12,12 @@ import (
 // storeRequest is a parsed STORE or UID STORE.
 type storeRequest struct {
 	set    imap.NumSet
+	since  int64 // If conditional: only messages that have not changed after it.
 	op     store.FlagOp
 	silent bool
 	flags  []string
+
+	conditional bool
 }
 
 // storeItems are the data items of STORE.
@@ -27,15 +30,17 @@ var storeItems = map[string]struct {
 	"-FLAGS": {store.FlagsRemove, false}, "-FLAGS.SILENT": {store.FlagsRemove, true},
 }
 
-// parseStore parses the arguments of STORE, RFC 9051, section 9:
+// parseStore parses the arguments of STORE, RFC 9051, section 9, and RFC 7162, section
+// 7:
 //
-//	store = "STORE" SP sequence-set SP store-att-flags
+//	store = "STORE" SP sequence-set SP [store-modifiers SP] store-att-flags
 //	store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP
 //	                  (flag-list / (flag *(SP flag)))
 func parseStore(d *imap.Decoder) (req storeRequest) {
 	d.SP()
 	req.set = d.NumSet()
 	d.SP()
+	req.since, req.conditional = d.Unchanged()
 	word := d.Word()
 	item, ok := storeItems[word]
 	if !ok {
@@ -64,26 +69,60 @@ func (s *session) store(ctx context.Context, cmd command, req storeRequest) (ima
 	if err != nil {
 		return imap.Response{}, err
 	}
+	change := store.FlagChange{Op: req.op, Flags: flags, Keywords: keywords, UnchangedSince: req.since}
+	var modified []store.UID
+	if req.conditional {
+		s.awareOfModSeq()
+		uids, modified = s.unchanged(uids, req.since)
+	}
 	there := 0
 	for part := range slices.Chunk(uids, storeBatch) {
-		entries, err := s.setFlags(ctx, part, store.FlagChange{Op: req.op, Flags: flags, Keywords: keywords})
+		result, err := s.setFlags(ctx, part, change)
 		if err != nil {
 			return imap.Response{}, err
 		}
-		there += len(entries)
-		if !req.silent {
-			s.writeFlags(s.sel.view.Entries(uidsOf(entries), nil), cmd.byUID)
-		}
+		there += len(result.Entries) + len(result.Modified)
+		modified = append(modified, result.Modified...)
+		s.answerStore(cmd, req, result)
 	}
-	if there < len(uids) && !cmd.byUID {
-		return imap.Response{}, store.ErrExpunged
+	return s.stored(cmd, modified, there == len(uids))
+}
+
+// answerStore tells what messages have now. A client that was told of mod-sequences
+// is told of new ones also if it wants no flags: RFC 7162, section 3.1.3.
+func (s *session) answerStore(cmd command, req storeRequest, result store.FlagResult) {
+	entries := s.sel.view.Entries(uidsOf(result.Entries), nil)
+	switch {
+	case !req.silent:
+		s.writeFlags(entries, cmd.byUID)
+	case s.condstore:
+		s.writeModSeqs(entries)
+	}
+}
+
+// stored returns the reply, with the messages that were left alone because they had
+// changed: their flags the client is told, so that it need not ask.
+func (s *session) stored(cmd command, modified []store.UID, all bool) (imap.Response, error) {
+	code := ""
+	if len(modified) > 0 {
+		slices.Sort(modified)
+		s.writeFlags(s.sel.view.Entries(modified, nil), true)
+		code = string(imap.AppendNums([]byte("MODIFIED "), s.numbersOf(modified, cmd.byUID)))
+	}
+	if !all && !cmd.byUID {
+		if code == "" {
+			return imap.Response{}, store.ErrExpunged
+		}
+		return imap.Response{}, imap.No(code, "some messages are gone, others have changed")
+	}
+	if code != "" {
+		return imap.OK(code, "some messages have changed"), nil
 	}
 	return imap.OK("", "stored"), nil
 }
 
-// setFlags changes flags of messages of the selected mailbox, and returns those
-// that are there.
-func (s *session) setFlags(ctx context.Context, uids []store.UID, change store.FlagChange) ([]store.Entry, error) {
+// setFlags changes flags of messages of the selected mailbox.
+func (s *session) setFlags(ctx context.Context, uids []store.UID, change store.FlagChange) (store.FlagResult, error) {
 	var result store.FlagResult
 	err := s.account.UpdateFrom(ctx, s.watch, func(tx *store.Tx) error {
 		mb, err := tx.MailboxByID(s.sel.mailboxID)
@@ -94,9 +133,9 @@ func (s *session) setFlags(ctx context.Context, uids []store.UID, change store.F
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("setting flags of %d messages: %w", len(uids), err)
+		return store.FlagResult{}, fmt.Errorf("setting flags of %d messages: %w", len(uids), err)
 	}
-	return result.Entries, nil
+	return result, nil
 }
 
 func uidsOf(entries []store.Entry) []store.UID {

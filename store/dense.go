@@ -54,6 +54,7 @@ type array struct {
 	more     map[UID][]string // Keywords that have no bit.
 	gone     map[UID]Entry    // Removed, and some session has not been told.
 	keywords []string
+	highest  int64 // ModSeq of the last change to the mailbox or its messages.
 }
 
 // load fills the array from a snapshot and returns the snapshot's ModSeq.
@@ -80,7 +81,7 @@ func (r *array) load(ctx context.Context, a *Account) (int64, error) {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.uids, r.entries, r.more, r.keywords = uids, entries, more, mb.Keywords
+		r.uids, r.entries, r.more, r.keywords, r.highest = uids, entries, more, mb.Keywords, mb.ModSeq
 		modSeq = tx.row.ModSeq
 		return nil
 	})
@@ -98,9 +99,10 @@ func (r *array) clear() {
 }
 
 // apply takes the changes of one commit to this mailbox. hub.mu is held.
-func (r *array) apply(changes []change) {
+func (r *array) apply(modSeq int64, changes []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.highest = max(r.highest, modSeq)
 	var removed map[UID]bool
 	for i := range changes {
 		c := &changes[i]
@@ -211,6 +213,13 @@ func (r *array) newest() []UID {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.uids[:len(r.uids):len(r.uids)]
+}
+
+// latest returns the ModSeq of the last change.
+func (r *array) latest() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.highest
 }
 
 // changedSince returns the UIDs among told, ascending, whose entries have a

@@ -127,7 +127,7 @@ func (h *hub) distribute(c *commit) {
 		if r := h.arrays[part[0].mailboxID]; r != nil {
 			select {
 			case <-r.ready:
-				r.apply(part)
+				r.apply(c.modSeq, part)
 			default:
 				r.buffer = append(r.buffer, &commit{c.modSeq, c.origin, part})
 			}
@@ -178,7 +178,7 @@ func (h *hub) load(ctx context.Context, r *array) {
 	}
 	for _, c := range r.buffer {
 		if c.modSeq > modSeq && err == nil {
-			r.apply(c.changes)
+			r.apply(c.modSeq, c.changes)
 		}
 	}
 	r.buffer = nil

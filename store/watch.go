@@ -145,6 +145,9 @@ type Selection struct {
 	r      *array
 	told   []UID
 	modSeq int64 // Up to which changes were taken.
+
+	highest int64 // Of the mailbox, as far as was taken.
+	holds   bool  // See HoldsBack.
 }
 
 // Select makes a mailbox the one whose messages the Watch is about.
@@ -157,7 +160,7 @@ func (w *Watch) Select(ctx context.Context, mailboxID int64) (*Selection, error)
 	w.h.mu.Lock()
 	defer w.h.mu.Unlock()
 	w.selected = mailboxID
-	w.selection = &Selection{w: w, r: r, told: r.newest(), modSeq: w.h.published}
+	w.selection = &Selection{w: w, r: r, told: r.newest(), modSeq: w.h.published, highest: r.latest()}
 	return w.selection, nil
 }
 
@@ -185,6 +188,19 @@ func (s *Selection) UIDs() []UID { return s.told }
 
 // ModSeq returns the ModSeq up to which the session has been told.
 func (s *Selection) ModSeq() int64 { return s.modSeq }
+
+// HighestModSeq returns the ModSeq of the last change to the mailbox and its
+// messages of which the session has been told: it was told of all before, too. A
+// client that knows it can ask what changed since (RFC 7162, section 3.1.2.1).
+func (s *Selection) HighestModSeq() int64 { return s.highest }
+
+// HoldsBack tells whether the last Take left out removals, because sequence numbers
+// were to stay.
+func (s *Selection) HoldsBack() bool { return s.holds }
+
+// ChangedSince returns the messages that the session has been told of, ascending,
+// that changed after modSeq.
+func (s *Selection) ChangedSince(modSeq int64) []UID { return s.r.changedSince(modSeq, s.told) }
 
 // Entries appends the entries of ascending uids to dst, with their flags of
 // now. Messages of which the session has not been told that they are gone are
@@ -280,10 +296,11 @@ func (w *Watch) takeMessages(s *Selection, mode TakeMode) []Change {
 	changed = difference(changed, added)
 	w.added, w.changed = nil, nil
 	if mode == TakeNoExpunge && len(removed) > 0 {
+		s.highest, s.holds = max(s.highest, min(s.r.latest(), w.firstRemoved-1)), true
 		return s.advance(nil, added, changed, append(slices.Clip(s.told), added...))
 	}
 	w.removed, w.firstRemoved = nil, 0
-	s.modSeq = w.h.published
+	s.modSeq, s.highest, s.holds = w.h.published, s.r.latest(), false
 	return s.advance(removed, added, changed, s.r.newest())
 }
 
@@ -294,12 +311,13 @@ func (w *Watch) compare(s *Selection, mode TakeMode) []Change {
 	removed, added := difference(s.told, now), difference(now, s.told)
 	changed := s.r.changedSince(s.modSeq, s.told)
 	if mode == TakeNoExpunge && len(removed) > 0 {
+		s.highest, s.holds = max(s.highest, min(s.r.latest(), w.firstRemoved-1)), true
 		// Flags may be told again by the next Take, since the lists stay cut.
 		return s.advance(nil, added, changed, append(slices.Clip(s.told), added...))
 	}
 	w.added, w.removed, w.changed = nil, nil, nil
 	w.overflow, w.firstRemoved = false, 0
-	s.modSeq = w.h.published
+	s.modSeq, s.highest, s.holds = w.h.published, s.r.latest(), false
 	return s.advance(removed, added, changed, now)
 }
 
