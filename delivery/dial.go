@@ -221,7 +221,7 @@ func (a *attempt) addresses(ctx context.Context, t target) ([]netip.Addr, dns.Re
 	}
 	has := len(found) > 0
 	found = a.permitted(found)
-	a.at.dualStack = slices.ContainsFunc(found, is4) && !allAre4(found)
+	a.at.dualStack = a.way.Relay == nil && slices.ContainsFunc(found, is4) && !allAre4(found)
 	ips := orderAddresses(found, a.lastDialed())
 	if len(ips) == 0 {
 		return nil, result, a.noAddress(t, has)

@@ -44,7 +44,7 @@ type env struct {
 	store    *store.Dir
 	registry *prometheus.Registry
 	zone     *dnstest.Resolver
-	peers    map[string]*peer // By address. Others refuse connections; nil ones don't answer.
+	peers    map[string]*peer // By address, with its port unless that is 25. Others refuse connections; nil ones don't answer.
 	panics   int
 	full     atomic.Bool // The disk of the accounts.
 	hosts    policyHosts
@@ -214,15 +214,19 @@ next:
 // dial connects to a peer.
 func (e *env) dial(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error) {
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil || network != "tcp" || ap.Port() != 25 {
+	if err != nil || network != "tcp" {
 		return nil, fmt.Errorf("dialing %s %s: %w", network, address, err)
 	}
-	if want := ap.Addr().Is4(); want != local.IsValid() || want && local.String() != "192.0.2.100" {
+	host := ap.Addr().String()
+	if ap.Port() != 25 {
+		host = address
+	}
+	if want := ap.Addr().Is4() && !ap.Addr().IsLoopback(); want != local.IsValid() || want && local.String() != "192.0.2.100" {
 		return nil, fmt.Errorf("dialing %s from %s", address, local)
 	}
 	e.mu.Lock()
-	e.dialed = append(e.dialed, ap.Addr().String())
-	p, ok := e.peers[ap.Addr().String()]
+	e.dialed = append(e.dialed, host)
+	p, ok := e.peers[host]
 	e.mu.Unlock()
 	if !ok {
 		return nil, errors.New("connection refused")

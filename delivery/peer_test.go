@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/big"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mjl-/mox/sasl"
 )
 
 // peer is somebody's mail server. It takes mail, unless told otherwise.
@@ -30,12 +33,23 @@ type peer struct {
 	// "stall" says nothing more, "noise" sends what is no SMTP.
 	answers map[string][]string
 
+	// serves, if not nil, is what it does with a connection instead of all else.
+	serves func(net.Conn)
+
+	immediate bool // TLS from the beginning.
+
+	// login returns the server's side of a mechanism for AUTH, nil for one that it
+	// doesn't know. Nil: it knows none.
+	login func(mechanism string, cs *tls.ConnectionState) sasl.Server
+
 	// again is the same for connections that have had a message.
 	again map[string]string
 
 	mu          sync.Mutex
 	connections int
 	commands    []string // Verbs.
+	hellos      []string // Names in EHLO.
+	logins      []string // Mechanisms that succeeded.
 	got         []mail
 }
 
@@ -112,8 +126,15 @@ func (p *peer) serve(conn net.Conn) {
 	p.mu.Lock()
 	p.connections++
 	p.mu.Unlock()
+	if p.serves != nil {
+		p.serves(conn)
+		return
+	}
 	c := &peerConn{peer: p, conn: conn, r: bufio.NewReader(conn)}
 	defer func() { c.conn.Close() }()
+	if p.immediate && !c.handshake() {
+		return
+	}
 	if !c.say("220 peer ESMTP", "") {
 		return
 	}
@@ -159,6 +180,9 @@ func (c *peerConn) say(reply string, keys ...string) bool {
 func (c *peerConn) command(verb, args string) bool {
 	switch verb {
 	case "EHLO":
+		c.mu.Lock()
+		c.hellos = append(c.hellos, args)
+		c.mu.Unlock()
 		lines := []string{"peer"}
 		if c.extensions != "" {
 			lines = append(lines, strings.Split(c.extensions, ",")...)
@@ -180,12 +204,9 @@ func (c *peerConn) command(verb, args string) bool {
 			_, _ = io.ReadAtLeast(c.r, make([]byte, 5), 5)
 			return false
 		}
-		conn := tls.Server(c.conn, &tls.Config{Certificates: []tls.Certificate{*c.cert}})
-		if conn.Handshake() != nil {
-			return false
-		}
-		c.conn, c.r, c.tls = conn, bufio.NewReader(conn), true
-		return true
+		return c.handshake()
+	case "AUTH":
+		return c.authenticate(args)
 	case "MAIL":
 		c.mail = mail{from: address(args), tls: c.tls, params: params(args)}
 		return c.say("250 2.1.0 ok", verb)
@@ -206,6 +227,66 @@ func (c *peerConn) command(verb, args string) bool {
 		return false
 	}
 	return c.say("250 2.0.0 ok", verb)
+}
+
+func (c *peerConn) handshake() bool {
+	conn := tls.Server(c.conn, &tls.Config{Certificates: []tls.Certificate{*c.cert}})
+	if conn.Handshake() != nil {
+		return false
+	}
+	c.conn, c.r, c.tls = conn, bufio.NewReader(conn), true
+	return true
+}
+
+// authenticate does the exchange of AUTH.
+func (c *peerConn) authenticate(args string) bool {
+	if reply := c.answer("AUTH"); reply != "" {
+		return c.say(reply)
+	}
+	mechanism, initial, _ := strings.Cut(args, " ")
+	var server sasl.Server
+	if c.login != nil {
+		var cs *tls.ConnectionState
+		if conn, ok := c.conn.(*tls.Conn); ok {
+			state := conn.ConnectionState()
+			cs = &state
+		}
+		server = c.login(mechanism, cs)
+	}
+	if server == nil {
+		return c.say("504 5.5.4 unknown mechanism")
+	}
+	var resp []byte
+	if initial != "" {
+		resp, _ = base64.StdEncoding.DecodeString(initial)
+	}
+	for {
+		challenge, done, err := server.Next(resp)
+		if err != nil {
+			return c.say("535 5.7.8 " + err.Error())
+		}
+		if done && len(challenge) == 0 {
+			break
+		}
+		if !c.say("334 " + base64.StdEncoding.EncodeToString(challenge)) {
+			return false
+		}
+		line, err := c.r.ReadString('\n')
+		if err != nil {
+			return false
+		}
+		resp, _ = base64.StdEncoding.DecodeString(strings.TrimSuffix(line, "\r\n"))
+		if line == "*\r\n" {
+			return c.say("501 5.0.0 cancelled")
+		}
+		if done {
+			break
+		}
+	}
+	c.mu.Lock()
+	c.logins = append(c.logins, mechanism)
+	c.mu.Unlock()
+	return c.say("235 2.7.0 welcome")
 }
 
 func (c *peerConn) rcpt(args string) bool {
