@@ -132,9 +132,10 @@ type Options struct {
 	// Faults is armed by tests.
 	Faults *fault.Set
 
-	// Store and Queue change options of those, in tests.
-	Store func(*store.Options)
-	Queue func(*queue.Options)
+	// Store, Queue and Delivery change options of those, in tests.
+	Store    func(*store.Options)
+	Queue    func(*queue.Options)
+	Delivery func(*delivery.Options)
 }
 
 // Local is what a server for trying things out does besides: it takes mail for
@@ -400,12 +401,15 @@ func (s *System) makeMail(ctx context.Context) error {
 		return err
 	}
 	q := s.current().Queue()
-	s.delivery, err = delivery.New(delivery.Options{
+	opts := delivery.Options{
 		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Policies: s.policyCache, Roots: s.opts.Roots, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries),
-	})
-	if err != nil {
+	}
+	if s.opts.Delivery != nil {
+		s.opts.Delivery(&opts)
+	}
+	if s.delivery, err = delivery.New(opts); err != nil {
 		return err
 	}
 	s.blocklists, err = newBlocklists(s)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mjl-/mox/test/interop/netns"
 )
 
 // sink is a mail server that misbehaves as its script says, until it is healed.
@@ -125,7 +127,7 @@ type sinkConn struct {
 
 func (c *sinkConn) serve() {
 	defer func() { _ = c.raw.Close() }()
-	_ = c.raw.SetDeadline(time.Now().Add(networkTime))
+	_ = c.raw.SetDeadline(time.Now().Add(netns.Time))
 	for ok := c.say("220 sink ESMTP", "greeting"); ok; {
 		line, err := c.r.ReadString('\n')
 		if err != nil {

@@ -1,0 +1,2 @@
+// Package netns runs tests in a network of their own, with all ports and all of DNS.
+package netns
