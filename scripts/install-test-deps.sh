@@ -22,6 +22,7 @@ wanted=(
 	'strace    strace      counting fdatasync calls'
 	'ip        iproute2    network namespaces for servers that talk to each other'
 	'postfix   postfix     another mail server, as next and as previous hop'
+	'postgrey  postgrey    makes senders wait, for that mail server'
 	'nsd       nsd         an authoritative DNS server'
 	'ldns-signzone ldnsutils  signs zones of DNS'
 	'dnssec-signzone bind9-utils  signs zones of DNS'
@@ -93,7 +94,7 @@ echo 'postfix postfix/main_mailer_type select No configuration' | "${sudo[@]}" d
 if [[ -d /run/systemd/system ]]; then
 	for package in "${missing[@]}"; do
 		case $package in
-		postfix | nsd | knot | unbound | opendkim | rspamd | opendmarc) "${sudo[@]}" systemctl -q disable "$package.service" ;;
+		postfix | postgrey | nsd | knot | unbound | opendkim | rspamd | opendmarc) "${sudo[@]}" systemctl -q disable "$package.service" ;;
 		bind9) "${sudo[@]}" systemctl -q disable named.service ;;
 		dovecot-core) "${sudo[@]}" systemctl -q disable dovecot.service dovecot.socket ;;
 		esac

@@ -1,0 +1,368 @@
+package outgoing
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-sasl"
+	gosmtp "github.com/emersion/go-smtp"
+
+	"github.com/mjl-/mox/admin"
+	"github.com/mjl-/mox/config/live"
+	"github.com/mjl-/mox/delivery"
+	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/system"
+)
+
+// password is that of alice, who sends all mail.
+const password = "correct horse battery"
+
+const serverConfig = `DataDir: data
+LogLevel: debug
+Hostname: NAME.test
+Resolver:
+	Mode: MODE
+	Servers:
+		- NAMESERVER
+ANCHORSListeners:
+	public:
+		IPs:
+			- IP4
+			- IP6
+		TLS:
+			KeyCerts:
+				-
+					CertFile: server.crt
+					KeyFile: server.key
+		SMTP:
+			Enabled: true
+			FirstTimeSenderDelay: 0s
+		Submission:
+			Enabled: true
+		IMAP:
+			Enabled: true
+			NoRequireSTARTTLS: true
+Postmaster:
+	Account: alice
+	Mailbox: Postmaster
+`
+
+const serverDomains = `Domains:
+	NAME.test: nil
+	verified.test: nil
+	wrong.test: nil
+	unusable.test: nil
+Accounts:
+	alice:
+		Domain: NAME.test
+		NoFirstTimeSenderDelay: true
+		MaxFirstTimeRecipientsPerDay: 1000
+		Destinations:
+			alice@NAME.test: nil
+			alice@verified.test: nil
+			alice@wrong.test: nil
+			alice@unusable.test: nil
+`
+
+// server is one of ours.
+type server struct {
+	name     string
+	mode     string // Of its resolver.
+	ip4, ip6 netip.Addr
+
+	dir    string
+	cert   *issued
+	system *system.System
+	admin  *admin.Admin
+	log    serverLog
+
+	mu     sync.Mutex
+	client *gosmtp.Client
+}
+
+func (s *server) address() string { return "alice@" + s.name + ".test" }
+
+// Times of a server that are shorter than those of RFC 5321, section 4.5.3.2, and
+// haste is how many times shorter the others are for some ends.
+const (
+	connectTime = 8 * time.Second
+	sessionTime = 20 * time.Second
+	haste       = 100
+)
+
+// start runs the server until the test ends, and looks at what it leaves.
+func (s *server) start(t *testing.T, w *world, anchor string) {
+	t.Helper()
+	s.dir = filepath.Join(w.dir, s.name)
+	if err := os.Mkdir(s.dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	anchors := ""
+	if s.mode != "system-ad" {
+		anchors = "\tTrustAnchors:\n\t\t- " + anchor + "\n"
+	}
+	conf := strings.NewReplacer("NAMESERVER", nameserver, "NAME", s.name, "MODE", s.mode, "ANCHORS", anchors, "IP4", s.ip4.String(), "IP6", s.ip6.String())
+	pem := s.cert.pem(t)
+	for name, text := range map[string]string{
+		"mox.conf": conf.Replace(serverConfig), "domains.conf": conf.Replace(serverDomains),
+		"server.key": strings.TrimSuffix(pem, s.cert.certs()), "server.crt": s.cert.certs(),
+	} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := live.Open(filepath.Join(s.dir, "mox.conf"), live.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	opts := system.Options{Config: c, Log: &s.log, Dial: w.dial, Delivery: func(o *delivery.Options) {
+		o.ConnectTimeout, o.SessionTimeout = connectTime, sessionTime
+	}}
+	if s.system, err = system.New(ctx, opts); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	if s.admin, err = s.system.Admin(cancel); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.system.Serve(ctx) }()
+	t.Cleanup(func() {
+		if s.client != nil {
+			_ = s.client.Close()
+		}
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("serving: %v", err)
+		}
+		for _, err := range s.system.Queue().Check(context.Background()) {
+			t.Errorf("queue: %v", err)
+		}
+		if err := s.system.Close(); err != nil {
+			t.Errorf("closing: %v", err)
+		}
+		s.checkLog(t)
+	})
+	if _, err := s.admin.SetPassword(t.Context(), admin.SetPasswordRequest{Account: "alice", Password: password}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkLog looks for errors, which are trouble of the server itself.
+func (s *server) checkLog(t *testing.T) {
+	t.Helper()
+	text := s.log.text()
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, " l=error ") || strings.Contains(line, password) {
+			t.Errorf("log of %s: %s", s.name, line)
+		}
+	}
+	if t.Failed() {
+		t.Logf("log of %s:\n%s", s.name, text)
+	}
+}
+
+// dial connects from local, with haste to ends that are for that.
+func (w *world) dial(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error) {
+	d := net.Dialer{}
+	if local.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(local, 0))
+	}
+	conn, err := d.DialContext(ctx, network, address)
+	if err == nil && w.hasty[address] {
+		return hastyConn{conn}, nil
+	}
+	return conn, err
+}
+
+// hastyConn is a connection with deadlines that come sooner.
+type hastyConn struct{ net.Conn }
+
+func sooner(t time.Time) time.Time {
+	if left := time.Until(t); left > 0 {
+		return time.Now().Add(left / haste)
+	}
+	return t
+}
+
+func (c hastyConn) SetDeadline(t time.Time) error      { return c.Conn.SetDeadline(sooner(t)) }
+func (c hastyConn) SetReadDeadline(t time.Time) error  { return c.Conn.SetReadDeadline(sooner(t)) }
+func (c hastyConn) SetWriteDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(sooner(t)) }
+
+// submit submits a message, over the connection that there is for it.
+func (s *server) submit(t *testing.T, opts gosmtp.MailOptions, msg, to string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.client == nil {
+		s.client = s.login(t)
+	}
+	err := s.client.Mail(s.address(), &opts)
+	if err == nil {
+		err = s.client.Rcpt(to, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := s.client.Data()
+	if err == nil {
+		_, err = data.Write([]byte(msg))
+	}
+	if err == nil {
+		err = data.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// login returns a client for submissions.
+func (s *server) login(t *testing.T) *gosmtp.Client {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(s.ip4, 587).String(), patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(s.cert.chain[len(s.cert.chain)-1])
+	c, err := gosmtp.NewClientStartTLS(conn, &tls.Config{RootCAs: roots, ServerName: s.name + ".test"})
+	if err == nil {
+		err = c.Auth(sasl.NewPlainClient("", s.address(), password))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// queued returns what the queue holds for a recipient.
+func (s *server) queued(t *testing.T, to string) []admin.QueueMessage {
+	t.Helper()
+	list, err := s.admin.QueueList(t.Context(), admin.QueueListRequest{Filter: admin.QueueFilter{To: to}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.Messages
+}
+
+// retry lets what waits for a recipient be tried at once.
+func (s *server) retry(t *testing.T, to string) {
+	t.Helper()
+	changed, err := s.admin.QueueSchedule(t.Context(), admin.QueueScheduleRequest{Filter: admin.QueueFilter{To: to}, FromNow: true})
+	if err != nil || changed.Changed != 1 {
+		t.Fatalf("scheduling: %+v, %v", changed, err)
+	}
+}
+
+// attempt is what came of an attempt, as an administrator reads it.
+type attempt struct {
+	result, tls, host, ip, policy string
+	code                          int64
+	enhanced, reason              string
+}
+
+// attempted waits for the end of an attempt to a recipient.
+func (s *server) attempted(t *testing.T, to string, number int) attempt {
+	t.Helper()
+	var list []map[string]string
+	done := func() bool {
+		list = s.log.attempts(to)
+		if len(list) < number {
+			return false
+		}
+		left := s.queued(t, to)
+		return len(left) == 0 || left[0].State == queue.Waiting
+	}
+	if !eventually(done) {
+		t.Fatalf("no end of attempt %d: %+v, in the queue %+v", number, list, s.queued(t, to))
+	}
+	m := list[number-1]
+	code, _ := strconv.ParseInt(m["code"], 10, 64)
+	return attempt{
+		result: m["result"], tls: m["tls"], host: m["host"], ip: m["ip"], policy: m["tls_policy"],
+		code: code, enhanced: m["enhanced"], reason: m["reason"],
+	}
+}
+
+// serverLog is the log of a server.
+type serverLog struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+	to  map[string][]map[string]string // Lines about deliveries, by recipient.
+}
+
+var logAttribute = regexp.MustCompile(` ([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)`)
+
+// Write takes a line.
+func (l *serverLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all.Write(line)
+	if !bytes.Contains(line, []byte(" m=delivery ")) {
+		return len(line), nil
+	}
+	attributes := map[string]string{}
+	for _, m := range logAttribute.FindAllStringSubmatch(" "+string(line), -1) {
+		value := m[2]
+		if unquoted, err := strconv.Unquote(value); err == nil {
+			value = unquoted
+		}
+		attributes[m[1]] = value
+	}
+	if l.to == nil {
+		l.to = map[string][]map[string]string{}
+	}
+	to := attributes["rcptto"]
+	l.to[to] = append(l.to[to], attributes)
+	return len(line), nil
+}
+
+func (l *serverLog) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+func (l *serverLog) attempts(to string) []map[string]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]map[string]string(nil), l.to[to]...)
+}
+
+// newMail returns a message from a server's user.
+func (s *server) newMail(id, header string) string {
+	return fmt.Sprintf("From: <%s>\r\nTo: undisclosed-recipients:;\r\nSubject: mail %s\r\nDate: Sat, 21 Nov 2026 12:00:00 +0000\r\n"+
+		"Message-ID: <%[2]s@client.example>\r\n%s\r\nHello.\r\n.\r\n..dots\r\n", s.address(), id, header)
+}
+
+// zone returns the records of the server, and of domains of it whose exchanger has
+// TLSA records. Of wrong.test they are about another, and of unusable.test they can't
+// be used.
+func (s *server) zone(t *testing.T, w *world) string {
+	t.Helper()
+	zone := fmt.Sprintf("%[1]s A %[2]s\n%[1]s AAAA %[3]s\n%[1]s MX 10 %[1]s\n", s.name, s.ip4, s.ip6)
+	if s != w.servers[0] {
+		return zone
+	}
+	for domain, record := range map[string]string{
+		"verified": tlsa(t, 3, 1, 1, s.cert.chain[0]), "wrong": tlsa(t, 3, 1, 1, w.otherCA.chain[0]), "unusable": tlsa(t, 1, 1, 1, w.otherCA.chain[0]),
+	} {
+		zone += fmt.Sprintf("%[1]s MX 10 mx.%[1]s\nmx.%[1]s A %[2]s\n_25._tcp.mx.%[1]s TLSA %[3]s\n", domain, s.ip4, record)
+	}
+	return zone
+}
