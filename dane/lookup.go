@@ -37,6 +37,7 @@ type Finding struct {
 	Base    dns.Domain // Whose records they are: the name for SNI (RFC 7672, section 8.1).
 	Names   []string   // For Verifier.
 	Records []Record   // Those that can be used, as from Usable.
+	All     []dns.TLSA // All there are, for reports.
 }
 
 // Lookup looks up the TLSA records of a server: those of the name at the end of
@@ -56,7 +57,7 @@ func Lookup(ctx context.Context, r dns.Resolver, p Path, usages ...Usage) (Findi
 		case err != nil:
 			return Finding{}, fmt.Errorf("looking up TLSA records: %w", err)
 		}
-		return Finding{Applies: true, Base: base, Names: p.names(base), Records: Usable(records, usages...)}, nil
+		return Finding{Applies: true, Base: base, Names: p.names(base), Records: Usable(records, usages...), All: records}, nil
 	}
 	return Finding{}, nil
 }

@@ -44,6 +44,7 @@ type attempt struct {
 	fresh  bool   // No conversation of another message is wanted.
 	domain string // For people.
 	policy domainPolicy
+	seen   []tlsSession // For reports.
 	rcpts  []*rcpt
 	at     place
 	dialed netip.Addr
@@ -62,6 +63,8 @@ type rcpt struct {
 type place struct {
 	host      dns.Domain // Set when it was reached.
 	ip        netip.Addr // Likewise.
+	local     netip.Addr // Our side of the connection. Zero if it is not known.
+	hello     string     // How the host has named itself.
 	tls       string
 	dualStack bool
 	security  security
@@ -78,6 +81,7 @@ func (s *Sender) send(ctx context.Context, w *queue.Work, log *slog.Logger) []tr
 		a := &attempt{sender: s, work: w, log: log, config: c, sources: chooseSources(c.Endpoints), random: s.random()}
 		a.choose(p)
 		a.run(ctx)
+		a.reportTLS(time.Now())
 		for _, r := range a.rcpts {
 			if !r.settled && r.try.failure == nil {
 				r.try.failure = ours(errors.New("attempt ended without a result"))

@@ -50,6 +50,7 @@ func (a *attempt) refusal(ctx context.Context, t target, policy tlsPolicy, p pro
 	if errors.Is(context.Cause(ctx), errInterrupted) {
 		return classify(t.String(), errInterrupted)
 	}
+	a.sawUnknown(t, p)
 	a.log.DebugContext(ctx, "host refused", "host", t.String(), "reason", policy.why, "err", p.err)
 	f := *policy.refuse
 	f.text = t.String() + ": " + f.text

@@ -35,6 +35,7 @@ import (
 	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
+	"github.com/mjl-/mox/tlsrptdb"
 )
 
 // Options is what a Sender needs. Fields are required unless said otherwise.
@@ -59,6 +60,9 @@ type Options struct {
 	// Roots are the authorities by which servers are verified where MTA-STS or a transport demands it.
 	// Nil: those of the system.
 	Roots *x509.CertPool
+
+	// TLSResults takes what came of TLS with other servers. Nil: nobody does.
+	TLSResults *tlsrptdb.Collector
 
 	// Port other servers listen on. Zero: 25. Tests have others.
 	Port uint16

@@ -66,6 +66,7 @@ func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known
 	}
 	if c := a.reuse(ctx, t, ips, demands{policy, known.finding}); c != nil {
 		a.at.security = a.at.security.decidedAgain(decided)
+		a.sawReused(t, evidence, c)
 		return c, nil
 	}
 	conn, ip, err := a.dial(ctx, t, ips)
@@ -73,6 +74,7 @@ func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known
 		return nil, a.dialFailure(ctx, t, err)
 	}
 	c, err := a.greet(ctx, conn, t, ip, demands{policy, known.finding})
+	a.sawSession(t, evidence, known, c, err)
 	if !errors.Is(err, smtpclient.ErrTLS) || !policy.fallback || ctx.Err() != nil {
 		return c, a.conversationFailure(ctx, t, err)
 	}
@@ -172,7 +174,8 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
 	c := &conversation{target: t, ctx: ctx, cancel: cancel, log: a.log, key: a.keyFor(t, ip, d), made: time.Now()}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
-	opts := smtpclient.Options{Hello: a.hello(), Observe: a.sender.metrics.command}
+	a.at.local, a.at.hello = localIP(conn), ""
+	opts := smtpclient.Options{Hello: a.hello(), Observe: a.sender.metrics.command, Named: func(name string) { a.at.hello = name }}
 	d.options(&opts, t, a.sender.opts.Roots)
 	a.prepare(&opts)
 	if a.log.Enabled(ctx, logfmt.LevelTrace) {

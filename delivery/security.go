@@ -88,9 +88,13 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	text := err.Error()
-	if len(text) > securityTextMax {
-		text = text[:securityTextMax]
+	return bounded(err.Error(), securityTextMax)
+}
+
+// bounded returns a text of others as it is kept: printable, and at most so many bytes.
+func bounded(text string, sizeMax int) string {
+	if len(text) > sizeMax {
+		text = text[:sizeMax]
 	}
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

@@ -92,6 +92,7 @@ func (a *attempt) outside(ctx context.Context, t target) *failure {
 		return nil
 	}
 	a.at.security = a.security(evidence, policy, promise{})
+	a.sawOutside(t, evidence)
 	return a.refusal(ctx, t, policy, promise{})
 }
 

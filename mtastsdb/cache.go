@@ -104,8 +104,9 @@ type Evidence struct {
 
 	// Failure is set if the policy of the record can't be had. Then an older one is
 	// used, if there is one that applies.
-	Failure     mtasts.Failure
-	FailureText string
+	Failure      mtasts.Failure
+	FailureText  string
+	FailedPolicy string // The beginning of what was fetched instead, if that was something.
 }
 
 // New returns a cache.
@@ -165,7 +166,7 @@ func (c *Cache) get(ctx context.Context, domain dns.Domain) (mtasts.Policy, Evid
 // conclude fills in what came of an entry.
 func (ev *Evidence) conclude(e Entry, a Answer, source Source) mtasts.Policy {
 	if a.Status == Present && e.BacksOff(a.ID, time.Now()) {
-		ev.Failure, ev.FailureText = e.Failure, e.FailureText
+		ev.Failure, ev.FailureText, ev.FailedPolicy = e.Failure, e.FailureText, e.FailedPolicy
 		if source == NoPolicy {
 			source = Failing
 		}
@@ -283,7 +284,7 @@ func (c *Cache) fetch(ctx context.Context, f *flight) {
 	c.opts.Observe(fetchEvent(fetchErr, now.Sub(start)))
 	f.entry, f.err = c.opts.DB.update(ctx, f.domain.ASCII, func(e Entry) Entry {
 		if fetchErr != nil {
-			e = e.withFailure(fetchErr, f.answer.ID, now)
+			e = e.withFailure(fetchErr, text, f.answer.ID, now)
 		} else {
 			e = e.withPolicy(policy, text, f.answer.ID, now)
 		}

@@ -25,6 +25,10 @@ const (
 
 	// failureTextMax bounds what is kept of an error in bytes.
 	failureTextMax = 500
+
+	// failedPolicyMax bounds what is kept of a text that is no policy in bytes. Policies
+	// have a few lines.
+	failedPolicyMax = 2000
 )
 
 // Answer is what DNS says about the record of a domain.
@@ -135,14 +139,19 @@ func (e Entry) withPolicy(p mtasts.Policy, text, id string, now time.Time) Entry
 }
 
 // withFailure returns the entry after fetching failed. A policy that applies stays.
-func (e Entry) withFailure(err error, id string, now time.Time) Entry {
+// Text is what was fetched, if anything.
+func (e Entry) withFailure(err error, text, id string, now time.Time) Entry {
 	if !e.Holds(now) {
 		e = Entry{Domain: e.Domain, Used: e.Used}
 	}
-	text := err.Error()
-	text = strings.ToValidUTF8(text[:min(len(text), failureTextMax)], "")
-	e.Failed, e.FailedID, e.Failure, e.FailureText = now, id, mtasts.FailureOf(err), text
+	e.Failed, e.FailedID, e.Failure = now, id, mtasts.FailureOf(err)
+	e.FailureText, e.FailedPolicy = cut(err.Error(), failureTextMax), cut(text, failedPolicyMax)
 	return e
+}
+
+// cut returns the beginning of a text, without what is not UTF-8.
+func cut(text string, sizeMax int) string {
+	return strings.ToValidUTF8(text[:min(len(text), sizeMax)], "")
 }
 
 // isUsed tells whether Used is to be set: it was a while ago, or by a wrong clock.

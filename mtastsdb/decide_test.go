@@ -32,7 +32,7 @@ func held(mode mtasts.Mode) Entry {
 
 // failed returns an entry after a fetch for the record with an id failed.
 func failed(e Entry, id string, hours float64) Entry {
-	e = e.withFailure(mtasts.ErrFetch, id, at(hours))
+	e = e.withFailure(mtasts.ErrFetch, "", id, at(hours))
 	if e.Used.IsZero() {
 		e.Used = at(hours)
 	}
@@ -150,14 +150,14 @@ func TestOutcomes(t *testing.T) {
 	if !again.Inserted.Equal(start) || !again.ValidUntil.Equal(at(72)) || again.RecordID != "2" || !again.Used.Equal(start) {
 		t.Errorf("fetched again: got %+v", again)
 	}
-	f := e.withFailure(errors.Join(mtasts.ErrWebPKI, errors.New(strings.Repeat("\u00e9", failureTextMax))), "2", at(1))
+	f := e.withFailure(errors.Join(mtasts.ErrWebPKI, errors.New(strings.Repeat("\u00e9", failureTextMax))), strings.Repeat("\u00e9", failedPolicyMax), "2", at(1))
 	if !f.Holds(at(2)) || f.RecordID != "1" || f.Failure != mtasts.FailureWebPKI || len(f.FailureText) > failureTextMax {
 		t.Errorf("failed with a policy in force: got %+v", f)
 	}
 	if f = f.withPolicy(e.Policy, e.Text, "2", at(2)); f.BacksOff("2", at(2)) || f.FailureText != "" {
 		t.Errorf("fetched after a failure: got %+v", f)
 	}
-	if f = e.withFailure(mtasts.ErrFetch, "1", at(48)); f.Text != "" || f.RecordID != "" || !f.Used.Equal(start) {
+	if f = e.withFailure(mtasts.ErrFetch, "", "1", at(48)); f.Text != "" || f.RecordID != "" || !f.Used.Equal(start) {
 		t.Errorf("failed with a policy that has expired: got %+v", f)
 	}
 }

@@ -52,6 +52,10 @@ type Entry struct {
 	FailedID    string
 	Failure     mtasts.Failure
 	FailureText string // At most failureTextMax bytes, for people.
+
+	// FailedPolicy is the beginning of what was fetched in place of a policy, at most
+	// failedPolicyMax bytes, for reports.
+	FailedPolicy string
 }
 
 // DB is an open mtasts.db. It is safe for concurrent use.

@@ -132,7 +132,24 @@ func (c *Client) hello() error {
 	if err != nil {
 		return err
 	}
-	return c.want(rep, "HELO", 2)
+	if err := c.want(rep, "HELO", 2); err != nil {
+		return err
+	}
+	c.named(rep)
+	return nil
+}
+
+// named tells the name of the server, which is the first word of a good reply to EHLO or
+// HELO (RFC 5321, section 4.1.1.1).
+func (c *Client) named(rep reply) {
+	if c.opts.Named == nil {
+		return
+	}
+	name, _, _ := strings.Cut(rep.lines[0], " ")
+	if len(name) > nameMax || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		name = ""
+	}
+	c.opts.Named(name)
 }
 
 // ehlo says EHLO, and forgets what was announced before.
@@ -145,6 +162,7 @@ func (c *Client) ehlo() error {
 	if err := c.want(rep, "EHLO", 2); err != nil {
 		return err
 	}
+	c.named(rep)
 	c.ext = parseExtensions(rep.lines[1:])
 	return nil
 }

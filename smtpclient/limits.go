@@ -21,6 +21,9 @@ const (
 const (
 	textLinesMax = 20
 	textLineMax  = 512 // Bytes.
+
+	// nameMax bounds the name of a server in bytes, as DNS does.
+	nameMax = 255
 )
 
 const (

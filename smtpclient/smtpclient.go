@@ -90,6 +90,10 @@ type Options struct {
 	// Trace gets each line: sent or received, without credentials and message data.
 	Trace func(sent bool, line string)
 
+	// Named gets the name that the server gives itself in its reply to EHLO or HELO, as
+	// far as it can be one; after TLS again. Also if New fails later.
+	Named func(name string)
+
 	// Observe gets each command with its reply code and how long it took. The
 	// greeting has the command "", the end of a message after DATA has ".".
 	Observe func(command string, code int, took time.Duration)
