@@ -96,7 +96,11 @@ func (s *Sender) send(ctx context.Context, w *queue.Work, log *slog.Logger) []tr
 // run makes the attempt.
 func (a *attempt) run(ctx context.Context) {
 	for _, r := range a.rcpts {
-		if f := a.check(r); f != nil {
+		f := a.check(r)
+		if f == nil {
+			f = a.suppressed(ctx, r)
+		}
+		if f != nil {
 			a.record([]*rcpt{r}, f)
 		}
 	}

@@ -33,6 +33,9 @@ type failure struct {
 	// interrupted says that we broke off, which tells nothing about the message.
 	interrupted bool
 
+	// suppressed says that the account does not send to the recipient.
+	suppressed bool
+
 	// ours says that it is trouble of this server, which an operator should see.
 	ours bool
 

@@ -107,6 +107,7 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 		v.tell(m, t.arrival.notice())
 		return v
 	}
+	v.report.Replied = f.replied()
 	if f.interrupted {
 		// Nothing was learned: there is another attempt as soon as we run again.
 		v.report.Retry, v.report.Next = true, t.end

@@ -44,11 +44,17 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.claims, err = db.claim(ctx, n); err != nil {
+		return nil, fmt.Errorf("queueing message: %w", err)
+	}
 	messages := make([]Message, len(l.rows)) // Made before: from then on the rows are the queue's.
 	for i := range l.rows {
 		messages[i] = l.rows[i].M
 	}
 	if err := db.add(ctx, l, n.Content); err != nil {
+		db.mu.Lock()
+		db.unclaim(l.claims)
+		db.mu.Unlock()
 		return nil, fmt.Errorf("queueing message: %w", err)
 	}
 	n.Content.over = true
@@ -98,6 +104,9 @@ func (n New) check() error {
 		if to.Path.IsZero() {
 			return errors.New("queue: recipient without address")
 		}
+		if err := to.check(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -144,6 +153,9 @@ func (db *DB) newLogged(n New, rules *ruleSet, now time.Time) (*logged, error) {
 		m.Rcpt, m.Domain, m.Prefix = to.Path.String(), domainOf(to.Path), to.Prefix
 		m.Notify, m.OriginalRcpt = to.DSN.Notify, to.DSN.Original
 		m.Size = int64(len(to.Prefix)) + c.size
+		if to.FromID != "" {
+			m.FromID, m.BaseFrom, m.MailFrom = to.FromID, m.MailFrom, to.MailFrom.String()
+		}
 		if rule := rules.first(m.Account, sender, m.Domain); rule != nil {
 			m.State, m.HoldReason, m.HoldRule = Held, HeldByRule, rule.ID
 		}
@@ -182,8 +194,8 @@ func (db *DB) number(l *logged) {
 	}
 }
 
-// joiner finds messages that can go together: those of the same content, domain
-// and prefix, among rows that come in the order of their ids.
+// joiner finds messages that can go together: those of the same content, domain,
+// prefix and sender, among rows that come in the order of their ids.
 type joiner struct {
 	content int64
 	last    map[joinKey]*entry
@@ -192,6 +204,7 @@ type joiner struct {
 type joinKey struct {
 	domain string
 	prefix int64
+	from   string
 }
 
 // join puts an entry into the ring of those it can go with.
@@ -200,7 +213,7 @@ func (j *joiner) join(e *entry, row *messageRow) {
 		j.content = row.M.ContentID
 		clear(j.last)
 	}
-	key := joinKey{row.M.Domain, row.PrefixID}
+	key := joinKey{row.M.Domain, row.PrefixID, row.M.MailFrom}
 	if other := j.last[key]; other != nil {
 		e.join(other)
 	}

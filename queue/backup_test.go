@@ -107,6 +107,23 @@ func TestCheck(t *testing.T) {
 		{"another size of the content", func(tx *tx, _ *messageRow, c *contentRow) error { c.Size++; return tx.update(c) }, "content file has 7 bytes, not 8"},
 		{"other bytes", func(tx *tx, _ *messageRow, c *contentRow) error { c.CRC++; return tx.update(c) }, "content file has CRC"},
 		{"another name", func(tx *tx, _ *messageRow, c *contentRow) error { c.Name = "00/x"; return tx.update(c) }, "belongs to no message"},
+		{"suppression of nobody", func(tx *tx, _ *messageRow, _ *contentRow) error {
+			return tx.suppress(Suppression{Address: "x@y.example"})
+		}, "is not whole"},
+		{"suppression of no address", func(tx *tx, _ *messageRow, _ *contentRow) error {
+			return tx.suppress(Suppression{Account: "mjl", Address: "X+y@z.example", Created: tx.now})
+		}, "is not whole"},
+		{"suppression nobody counted", func(tx *tx, _ *messageRow, _ *contentRow) error {
+			return tx.insert(&suppressionRow{ID: rowKey("mjl", "x@y.example"), Account: "mjl", S: Suppression{Account: "mjl", Address: "x@y.example", Created: tx.now}})
+		}, "of what was learned"},
+		{"history without failure", func(tx *tx, _ *messageRow, _ *contentRow) error {
+			tx.counts.histories++
+			return tx.insert(&historyRow{ID: rowKey("mjl", "x@y.example"), Account: "mjl", Address: "x@y.example", Last: tx.now, Past: []pastDelivery{{1, false}}})
+		}, "history of deliveries"},
+		{"id of a message that is not there", func(tx *tx, _ *messageRow, _ *contentRow) error {
+			return tx.putFromID(newFromIDRow(&Message{ID: 7, Account: "mjl", FromID: "id"}))
+		}, "of message 7, which is not in the queue"},
+		{"id without row", func(tx *tx, r *messageRow, _ *contentRow) error { r.M.FromID = "id"; return tx.update(r) }, "message 1 has a sender whose id is not known"},
 		{"retired, but not", func(tx *tx, _ *messageRow, _ *contentRow) error { return tx.insert(&retiredRow{ID: 9}) }, "retired message 9"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

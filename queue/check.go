@@ -26,7 +26,7 @@ func (db *DB) Check(ctx context.Context) []error {
 		return []error{err}
 	}
 	defer leave()
-	c := &checker{db: db, contents: map[int64]contentRow{}, prefixes: map[int64]bool{}, messages: map[int64]int64{}}
+	c := &checker{db: db, contents: map[int64]contentRow{}, prefixes: map[int64]bool{}, messages: map[int64]int64{}, senders: map[int64]int64{}}
 	if err := db.commit(&change{alone: true, run: func(tx *tx) error { return c.rows(ctx, tx) }}); err != nil {
 		return append(c.problems, fmt.Errorf("reading rows: %w", err))
 	}
@@ -81,6 +81,7 @@ type checker struct {
 	contents map[int64]contentRow
 	prefixes map[int64]bool
 	messages map[int64]int64 // By content.
+	senders  map[int64]int64 // Numbers of the FromIDs of messages.
 	count    int
 	bytes    int64
 }
@@ -134,6 +135,9 @@ func (c *checker) rows(ctx context.Context, tx *tx) error {
 	if err := c.hooks(ctx, tx); err != nil {
 		return err
 	}
+	if err := c.learned(ctx, tx); err != nil {
+		return err
+	}
 	return bstore.QueryTx[retiredRow](tx.Tx).ForEach(func(r retiredRow) error {
 		if r.M.State != Retired || r.M.Outcome == "" || r.M.RetiredAt.IsZero() {
 			c.add("retired message %d has state %q, outcome %q", r.ID, r.M.State, r.M.Outcome)
@@ -148,6 +152,9 @@ func (c *checker) message(r *messageRow) {
 	c.messages[m.ContentID]++
 	c.count++
 	c.bytes += m.Size
+	if m.FromID != "" {
+		c.senders[r.ID] = fromIDKey(m.Account, m.FromID)
+	}
 	if _, ok := c.contents[m.ContentID]; !ok {
 		c.add("message %d: no content %d", r.ID, m.ContentID)
 	}

@@ -42,7 +42,7 @@ func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
 	if late && !notices && w.Fail == "" && !db.tells(w, byID) && db.finishLogged(w.lease, byID) {
 		return nil
 	}
-	return db.endLease(w.lease, late, db.reported(w.lease, byID))
+	return db.endLease(&finishing{db: db, lease: w.lease, decide: db.reported(w.lease, byID), reports: byID}, late)
 }
 
 // tells says whether a webhook is to be told of a report. Then its message needs a
@@ -100,14 +100,18 @@ func (db *DB) endLogged(g *logged, l *lease, rep *Report, now time.Time) Message
 	r := g.rows[i]
 	attempted(&r, l, rep.Result)
 	r.M.State, r.M.Outcome, r.M.RetiredAt, r.M.DelayTold = Retired, Delivered, now, rep.DelayTold
+	r.M.LastActivity = now
 	g.over[i] = true
 	g.left--
 	for _, h := range rep.Handed {
 		r.hand(h)
 	}
 	g.handed = append(g.handed, r.Handed...)
-	if db.opts.KeepRetired(r.M.Account) > 0 {
+	if keep := db.opts.KeepRetired(r.M.Account); keep > 0 {
 		g.retired = append(g.retired, newRetired(&r))
+	}
+	if r.M.FromID != "" {
+		g.froms = append(g.froms, retiredFromIDRow(r.message(), db.opts.KeepRetired(r.M.Account)))
 	}
 	db.bytes -= r.M.Size
 	return r.message()
@@ -115,7 +119,7 @@ func (db *DB) endLogged(g *logged, l *lease, rep *Report, now time.Time) Message
 
 // finish ends a lease with reports.
 func (db *DB) finish(l *lease, reports map[int64]*Report) error {
-	return db.endLease(l, false, db.reported(l, reports))
+	return db.endLease(&finishing{db: db, lease: l, decide: db.reported(l, reports), reports: reports}, false)
 }
 
 // reported returns what decides about the rows of a lease by reports.
@@ -141,15 +145,16 @@ type toTell struct {
 
 // finishHeld ends a lease by holding its messages.
 func (db *DB) finishHeld(l *lease, why string) error {
-	return db.endLease(l, false, func(r *messageRow, now time.Time) (Outcome, toTell) {
+	return db.endLease(&finishing{db: db, lease: l, decide: func(r *messageRow, now time.Time) (Outcome, toTell) {
 		r.M.State, r.M.HoldReason, r.M.HoldRule = Held, HeldDamaged, 0
 		r.addResult(Result{Start: now, Error: why})
 		return "", toTell{}
-	})
+	}}, false)
 }
 
-// endLease ends a lease as decide says. If late, that may wait for other changes.
-func (db *DB) endLease(l *lease, late bool, decide decider) error {
+// endLease ends a lease as its decide says. If late, that may wait for other changes.
+func (db *DB) endLease(f *finishing, late bool) error {
+	l := f.lease
 	if l == nil {
 		return ErrLease
 	}
@@ -161,7 +166,6 @@ func (db *DB) endLease(l *lease, late bool, decide decider) error {
 	l.finishing = true
 	db.mu.Unlock()
 
-	f := &finishing{db: db, lease: l, decide: decide}
 	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries), late: late})
 	if err != nil {
 		return fmt.Errorf("recording deliveries: %w", err)
@@ -171,13 +175,15 @@ func (db *DB) endLease(l *lease, late bool, decide decider) error {
 	return nil
 }
 
-// finishing is a lease that ends.
+// finishing is a lease that ends: decide changes each row, or returns the outcome
+// with which it is retired.
 type finishing struct {
-	db     *DB
-	lease  *lease
-	decide decider
-	rows   []messageRow
-	retire retiring
+	db      *DB
+	lease   *lease
+	decide  decider
+	reports map[int64]*Report // Nil if there are none.
+	rows    []messageRow
+	retire  retiring
 }
 
 // run changes or retires the rows.
@@ -208,16 +214,31 @@ func (f *finishing) run(tx *tx) error {
 		if err == nil && outcome == Delivered && tell.notice != nil {
 			err = tx.keepNotice(*tell.notice)
 		}
-		if err != nil {
-			return err
+		suppressing := false
+		if err == nil {
+			suppressing, err = f.learn(tx, &r, outcome)
 		}
-		if err := tx.tellResult(&r, tell.event); err != nil {
+		if err == nil {
+			err = tx.tellResult(&r, tell.event, suppressing)
+		}
+		if err != nil {
 			return err
 		}
 		f.rows = append(f.rows, r)
 		tx.finished[r.ID] = true
 	}
 	return f.db.releaseContents(tx, &f.retire)
+}
+
+// learn notes what a row that was tried at another server tells of its recipient, and
+// says whether that is suppressed because of it.
+func (f *finishing) learn(tx *tx, r *messageRow, outcome Outcome) (suppressing bool, err error) {
+	rep := f.reports[r.ID]
+	if rep == nil || f.lease.local || f.lease.fail != "" {
+		return false, nil
+	}
+	m := r.message()
+	return tx.learn(&m, rep, outcome)
 }
 
 // apply puts what is left back into the schedule.
@@ -347,7 +368,14 @@ func (db *DB) retire(tx *tx, rt *retiring, r *messageRow, outcome Outcome) error
 		rt.contents = map[int64]int64{}
 	}
 	rt.contents[m.ContentID]++
-	if db.opts.KeepRetired(m.Account) <= 0 {
+	m.LastActivity = m.RetiredAt
+	keep := db.opts.KeepRetired(m.Account)
+	if m.FromID != "" {
+		if err := tx.putFromID(retiredFromIDRow(r.message(), keep)); err != nil {
+			return err
+		}
+	}
+	if keep <= 0 {
 		return nil
 	}
 	return tx.keep(newRetired(r))

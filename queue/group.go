@@ -48,6 +48,7 @@ type tx struct {
 	finished map[int64]bool // Messages whose delivery ends in it.
 	filing   []*logged      // Messages of the log that get their rows in it.
 	hooks    *hookChanges   // Nil: none.
+	counts   learnedCounts  // What it adds.
 }
 
 // insert, update and delete are the ways to write: a failure after them spoils
@@ -253,6 +254,7 @@ func (db *DB) commitGroup(t *tx) error {
 		return db.fail(fmt.Errorf("committing: %w", err))
 	}
 	db.filed, db.hooked = t.filing, t.hooks
+	db.counted(&t.counts)
 	return nil
 }
 

@@ -52,8 +52,8 @@ func (tx *tx) tell(m *Message, e HookEvent) error {
 }
 
 // tellResult tells what came of an attempt, which is the last result of a row.
-func (tx *tx) tellResult(r *messageRow, event webhook.Event) error {
-	e := HookEvent{Event: event}
+func (tx *tx) tellResult(r *messageRow, event webhook.Event, suppressing bool) error {
+	e := HookEvent{Event: event, Suppressing: suppressing}
 	if n := len(r.M.Results); n > 0 && event != "" {
 		res := r.M.Results[n-1]
 		e.Code, e.Enhanced, e.Error = res.Code, res.Enhanced, res.Error

@@ -165,7 +165,7 @@ func (f *matcher) match(m *Message) bool {
 		f.Account != "" && m.Account != f.Account,
 		f.State != "" && m.State != f.State,
 		f.From == "<>" && m.MailFrom != "",
-		f.from != "" && strings.ToLower(m.MailFrom) != f.from,
+		f.from != "" && strings.ToLower(m.MailFrom) != f.from && strings.ToLower(m.BaseFrom) != f.from,
 		f.to != "" && strings.ToLower(m.Rcpt) != f.to,
 		f.toDomain != "" && m.Domain != f.toDomain,
 		f.fromDomain != "" && !hasDomain(m.MailFrom, f.fromDomain),

@@ -153,6 +153,21 @@ func TestPlans(t *testing.T) {
 			return err
 		},
 		"Purge": func() error { return w.db.Purge(t.Context(), time.Now()) },
+		"Suppressed": func() error {
+			_, _, err := w.db.Suppressed(t.Context(), "mjl", path(t, "a@remote.example"))
+			return err
+		},
+		"Answered": func() error {
+			a, err := w.db.Answered(t.Context(), Answer{Account: "mjl", MessageID: "<1@example.org>", Rcpts: []string{"x@local.example"}, Key: "key", Event: AnswerFailed})
+			if err == nil && a.Message.ID == 0 {
+				err = ErrNoMessage
+			}
+			return err
+		},
+		"Answered, unknown": func() error {
+			_, err := w.db.Answered(t.Context(), Answer{Account: "mjl", MessageID: "<2@example.org>", Rcpts: []string{"x@local.example"}, Key: "key", Event: AnswerFailed})
+			return err
+		},
 	} {
 		before := w.db.db.Stats()
 		err := fn()

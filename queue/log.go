@@ -54,7 +54,7 @@ var errRecord = errors.New("not a record of a message")
 func (h *recordHead) appendHead(b []byte) ([]byte, error) {
 	for i := range h.Rows {
 		m := &h.Rows[i].M
-		for _, s := range []string{m.Account, m.MailFrom, m.Rcpt, m.Domain, m.MessageID, m.Subject, m.EnvelopeID, m.OriginalRcpt} {
+		for _, s := range []string{m.Account, m.MailFrom, m.FromID, m.BaseFrom, m.Rcpt, m.Domain, m.MessageID, m.Subject, m.EnvelopeID, m.OriginalRcpt} {
 			if !utf8.ValidString(s) {
 				return nil, fmt.Errorf("queue: %q is not UTF-8", s) // JSON would change it.
 			}
@@ -168,6 +168,7 @@ func (db *DB) addRows(l *logged) error {
 		apply: func() {
 			delete(db.loose, l.content.Name)
 			db.dropData(l)
+			db.unclaim(l.claims)
 			db.enlistLogged(l)
 		},
 	})
@@ -210,6 +211,7 @@ type logged struct {
 	content  contentRow
 	prefixes []prefixRow
 	rows     []messageRow // In the order of ids.
+	claims   []int64      // Of FromIDs. See DB.claims.
 
 	seq    uint64 // In the log.
 	data   []byte // Content, in memory. Nil if it is in its file, or not needed any more.
@@ -222,6 +224,7 @@ type logged struct {
 	left    int    // How many are not over.
 	handed  []Handed
 	retired []retiredRow
+	froms   []*fromIDRow // Of those retired.
 }
 
 // bareRows returns the rows as they are in records: without prefixes.

@@ -261,7 +261,7 @@ func (b *beginning) keepFirst() {
 // transaction.
 func (db *DB) sameWork(a, b *messageRow) bool {
 	sameTLS := a.M.RequireTLS == b.M.RequireTLS || a.M.RequireTLS != nil && b.M.RequireTLS != nil && *a.M.RequireTLS == *b.M.RequireTLS
-	return sameTLS && a.PrefixID == b.PrefixID && a.M.Transport == b.M.Transport && db.failure(a) == db.failure(b)
+	return sameTLS && a.M.MailFrom == b.M.MailFrom && a.PrefixID == b.PrefixID && a.M.Transport == b.M.Transport && db.failure(a) == db.failure(b)
 }
 
 // run writes that an attempt is made.

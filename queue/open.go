@@ -83,6 +83,8 @@ type DB struct {
 	ids      counters
 	logged   []*logged         // What the log has not forgotten, in its order.
 	recent   map[int64]*logged // The same, by content.
+	claims   map[int64]bool    // FromIDs of messages that are being added, or that are in the log: they may have no row yet.
+	counts   learnedCounts     // Rows of what was learned of recipients.
 	memory   int64             // Bytes of contents in memory.
 	settling bool              // settleTimer is set.
 	rules    *ruleSet
@@ -109,7 +111,8 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		work: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), failed: make(chan struct{}),
 		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
 		hookWake: make(chan struct{}, 1), hooks: newHookQueue(now, opts.HooksMax),
-		rules: &ruleSet{},
+		rules:  &ruleSet{},
+		claims: map[int64]bool{},
 	}
 	db.kept.Store(math.MaxInt32) // Not counted yet.
 	var err error
@@ -150,6 +153,9 @@ func (db *DB) openAll(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if err := db.recoverHooks(ctx, now); err != nil {
+		return err
+	}
+	if err := db.countLearned(ctx); err != nil {
 		return err
 	}
 	if err := db.journal.Start(); err != nil {

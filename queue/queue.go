@@ -281,6 +281,11 @@ type Report struct {
 	// Event is what a webhook of the account is told of this. Empty: nothing.
 	Event webhook.Event
 
+	// Replied is the command for which the server has refused the recipient with
+	// Result.Code, "connect" for its greeting. Empty if the failure is no such reply:
+	// then it says nothing about the recipient.
+	Replied string
+
 	// Handed are the keys given to accounts for it. They are kept, also over a
 	// crash, until Confirmed.
 	Handed []Handed

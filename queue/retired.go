@@ -64,7 +64,8 @@ func (f *matcher) retired(tx *bstore.Tx, s Sort) *bstore.Query[retiredRow] {
 
 // Purge removes retired messages that were kept at now for as long as their account
 // keeps them, a part at a time. What counts is what Options.KeepRetired says now. If
-// there are more than Options.RetiredMax, the oldest of all go too.
+// there are more than Options.RetiredMax, the oldest of all go too. So does what was
+// learned of recipients and is not kept any longer.
 func (db *DB) Purge(ctx context.Context, now time.Time) error {
 	leave, err := db.enter(ctx)
 	if err != nil {
@@ -88,7 +89,10 @@ func (db *DB) Purge(ctx context.Context, now time.Time) error {
 			return err
 		}
 	}
-	return db.purgeExcess(ctx)
+	if err := db.purgeExcess(ctx); err != nil {
+		return err
+	}
+	return db.purgeLearned(ctx, now)
 }
 
 // purgeExcess removes the oldest of more retired messages than there may be. It

@@ -14,7 +14,7 @@ const schemaVersion = 1
 // rowTypes are the types kept in index.db.
 var rowTypes = []any{
 	messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}, hookRow{}, hookRetiredRow{},
-	holdRuleRow{},
+	holdRuleRow{}, suppressionRow{}, historyRow{}, fromIDRow{},
 }
 
 // messageRow is a message that is not retired. It has no index: what is due, and
@@ -57,12 +57,14 @@ type retiredRow struct {
 	ID           int64     `bstore:"noauto"` // That it had in the queue.
 	Account      string    `bstore:"index Account+LastActivity"`
 	LastActivity time.Time `bstore:"index"`
+	Refs         []int64   `bstore:"index"` // By which answers find it, see refsOf.
 	M            Message
 }
 
 // newRetired returns the row of a message that was just retired.
 func newRetired(r *messageRow) retiredRow {
-	return retiredRow{ID: r.ID, Account: r.M.Account, LastActivity: r.M.RetiredAt, M: r.M}
+	m := r.message()
+	return retiredRow{ID: r.ID, Account: m.Account, LastActivity: m.RetiredAt, Refs: messageRefs(&m), M: r.M}
 }
 
 // message returns the message of a row.
@@ -76,6 +78,9 @@ func (r *retiredRow) message() Message {
 type handedRow struct {
 	Ref string // Account, a space, key. Neither has a space.
 }
+
+// isAbsent says whether there is no such row.
+func isAbsent(err error) bool { return errors.Is(err, bstore.ErrAbsent) }
 
 // get reads a row by its key. It is ErrNoMessage if there is none.
 func get(tx *bstore.Tx, row any) error {

@@ -213,6 +213,11 @@ func (tx *tx) insertLogged(l *logged) error {
 		if err := tx.insert(&r); err != nil {
 			return err
 		}
+		if r.M.FromID != "" {
+			if err := tx.putFromID(newFromIDRow(&r.M)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -320,6 +325,7 @@ func (db *DB) forgetSettled() error {
 		db.logged = append(db.logged[:0:0], db.logged[len(past):]...)
 		for _, l := range past {
 			delete(db.recent, l.content.ID)
+			db.unclaim(l.claims)
 		}
 	}
 	for len(db.settledHead()) > 0 {
@@ -361,6 +367,12 @@ func (tx *tx) insertOver(l *logged) error {
 	}
 	for i := range l.retired {
 		if err := tx.keep(l.retired[i]); err != nil {
+			return err
+		}
+	}
+	for _, from := range l.froms {
+		r := *from
+		if err := tx.putFromID(&r); err != nil {
 			return err
 		}
 	}

@@ -55,13 +55,50 @@ func shiftRows(d time.Duration) func(tx *bstore.Tx) error {
 		if err != nil {
 			return err
 		}
-		return shiftHooks(tx, d)
+		if err := shiftHooks(tx, d); err != nil {
+			return err
+		}
+		return shiftLearned(tx, d)
 	}
+}
+
+// shiftLearned moves the times of what was learned of recipients.
+func shiftLearned(tx *bstore.Tx, d time.Duration) error {
+	list, err := bstore.QueryTx[suppressionRow](tx).List()
+	for i := 0; i < len(list) && err == nil; i++ {
+		s := &list[i].S
+		s.Created = s.Created.Add(d)
+		if !s.Until.IsZero() {
+			s.Until = s.Until.Add(d)
+			list[i].Until = s.Until
+		}
+		err = tx.Update(&list[i])
+	}
+	if err != nil {
+		return err
+	}
+	histories, err := bstore.QueryTx[historyRow](tx).List()
+	for i := 0; i < len(histories) && err == nil; i++ {
+		histories[i].Last = histories[i].Last.Add(d)
+		err = tx.Update(&histories[i])
+	}
+	if err != nil {
+		return err
+	}
+	froms, err := bstore.QueryTx[fromIDRow](tx).List()
+	for i := 0; i < len(froms) && err == nil; i++ {
+		if r := &froms[i]; !r.Until.Equal(notRetired) {
+			r.Until = r.Until.Add(d)
+			r.M.shift(d)
+			err = tx.Update(r)
+		}
+	}
+	return err
 }
 
 // shift moves the times that are set.
 func (m *Message) shift(d time.Duration) {
-	times := []*time.Time{&m.Queued, &m.NextAttempt, &m.LastAttempt, &m.LeaseUntil, &m.RetiredAt}
+	times := []*time.Time{&m.Queued, &m.NextAttempt, &m.LastAttempt, &m.LeaseUntil, &m.RetiredAt, &m.LastActivity}
 	for i := range m.Results {
 		times = append(times, &m.Results[i].Start)
 	}

@@ -42,6 +42,31 @@ func TestShift(t *testing.T) {
 	}
 }
 
+// TestShiftLearned moves what was learned of recipients too.
+func TestShiftLearned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.send("mjl@example.org", "gone@remote.example", noUser)
+	w.send("mjl@example.org", "often@remote.example", spam)
+	w.addFromID("mjl@example.org", "id", "bob@remote.example")
+	w.finish(w.next(), ok())
+	if _, err := w.db.Suppress(t.Context(), "mjl", path(t, "never@remote.example"), ""); err != nil {
+		t.Fatal(err)
+	}
+	errorless(t, w.db.Purge(t.Context(), time.Now()))
+	if c := w.db.counts; c.fromIDs != 1 || c.histories != 1 || c.suppressions["mjl"] != 2 {
+		t.Errorf("counted %+v", c)
+	}
+	opts := w.db.opts
+	w.stop()
+	errorless(t, Shift(t.Context(), opts, -suppressCertain))
+	w.start()
+	errorless(t, w.db.Purge(t.Context(), time.Now()))
+	if c := w.db.counts; c.fromIDs != 0 || c.histories != 0 || w.suppressed("mjl") != "never@remote.example!" {
+		t.Errorf("a year later: counted %+v, list is %s", c, w.suppressed("mjl"))
+	}
+}
+
 // TestShiftNothing shows that there must be a queue.
 func TestShiftNothing(t *testing.T) {
 	t.Parallel()
