@@ -36,6 +36,6 @@ func (c *checker) trace() {
 		c.bad(StaticName, "Trace.KeepFor", "need %v to %v", traceKeepMin, traceKeepMax)
 	}
 	if t.MaxSize != 0 && (t.MaxSize < traceSizeMin || t.MaxSize > traceSizeMax) {
-		c.bad(StaticName, "Trace.MaxSize", "need %d to %d", traceSizeMin, traceSizeMax)
+		c.bad(StaticName, "Trace.MaxSize", "need %d to %d", int64(traceSizeMin), int64(traceSizeMax))
 	}
 }
