@@ -8,11 +8,11 @@ import (
 
 // Account is a user, or several people that share mailboxes.
 type Account struct {
-	OutgoingWebhook              *OutgoingWebhook       `mox:"later" sconf:"optional" sconf-doc:"Web address that is told what becomes of mail that the account sends."`
-	IncomingWebhook              *IncomingWebhook       `mox:"later" sconf:"optional" sconf-doc:"Web address that is told of mail that the account gets."`
+	OutgoingWebhook              *OutgoingWebhook       `sconf:"optional" sconf-doc:"Web address that is told what becomes of mail that the account sends."`
+	IncomingWebhook              *IncomingWebhook       `sconf:"optional" sconf-doc:"Web address that is told of mail that the account gets. Not of mail that is refused, nor of notifications of which OutgoingWebhook is told."`
 	FromIDLoginAddresses         []string               `mox:"later" sconf:"optional" sconf-doc:"Addresses of the account: mail that is sent after logging in with one of them gets a sender of its own, with a separator and a random text, so that answers and failures can be told apart."`
 	KeepRetiredMessagePeriod     time.Duration          `sconf:"optional" sconf-doc:"How long to keep what became of messages that left the queue. If absent, not at all."`
-	KeepRetiredWebhookPeriod     time.Duration          `mox:"later" sconf:"optional" sconf-doc:"How long to keep what became of calls to web addresses. If absent, not at all."`
+	KeepRetiredWebhookPeriod     time.Duration          `sconf:"optional" sconf-doc:"How long to keep what became of calls to web addresses. If absent, not at all."`
 	LoginDisabled                string                 `sconf:"optional" sconf-doc:"If not empty, nobody can log in, and this text tells why. Mail is still accepted. At most 256 printable ASCII characters."`
 	Domain                       string                 `sconf-doc:"Domain of the account, one of those above."`
 	Description                  string                 `sconf:"optional" sconf-doc:"For people who read this file."`
@@ -35,7 +35,7 @@ type Account struct {
 
 // OutgoingWebhook is a web address for what becomes of mail.
 type OutgoingWebhook struct {
-	URL           string   `sconf-doc:"Address to POST to."`
+	URL           string   `sconf-doc:"Address to POST JSON to, with http or https. It can be one of this host or of the network it is in."`
 	Authorization string   `sconf:"optional" sconf-doc:"Value of the header field Authorization, for example Basic and a space and the base64 of user:password."`
 	Events        []string `sconf:"optional" sconf-doc:"What to tell of: delivered, suppressed, delayed, failed, relayed, expanded, canceled, unrecognized. If absent, all."`
 }

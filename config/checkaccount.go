@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/webhook"
 )
 
 // junkWordsMax bounds how many words are looked at of a message.
 const junkWordsMax = 10_000
 
-// webhookEvents are the values of OutgoingWebhook.Events.
-var webhookEvents = []string{"delivered", "suppressed", "delayed", "failed", "relayed", "expanded", "canceled", "unrecognized"}
+// webhookURLMax bounds the address of a webhook in bytes: what servers take.
+const webhookURLMax = 4000
 
 // moreOfAccounts checks what is not about addresses.
 func (c *checker) moreOfAccounts() {
@@ -58,14 +59,33 @@ func (c *checker) moreOfAccounts() {
 func (s scope) webhooks(a Account) {
 	if h := a.OutgoingWebhook; h != nil {
 		s := s.in("OutgoingWebhook")
-		s.in("URL").url(h.URL)
+		s.in("URL").webhookURL(h.URL)
 		s.in("Authorization").headerValue(h.Authorization)
-		s.in("Events").oneOf(h.Events, webhookEvents)
+		var known []string
+		for _, e := range webhook.Events() {
+			known = append(known, string(e))
+		}
+		s.in("Events").oneOf(h.Events, known)
 	}
 	if h := a.IncomingWebhook; h != nil {
 		s := s.in("IncomingWebhook")
-		s.in("URL").url(h.URL)
+		s.in("URL").webhookURL(h.URL)
 		s.in("Authorization").headerValue(h.Authorization)
+	}
+}
+
+// webhookURL checks the address of a webhook. It is in lists and in the log, so that
+// it has no password.
+func (s scope) webhookURL(text string) {
+	u := s.url(text)
+	switch {
+	case u == nil:
+	case len(text) > webhookURLMax:
+		s.bad("more than %d bytes", webhookURLMax)
+	case u.User != nil:
+		s.bad("must not have a user or password: they go into Authorization")
+	case u.Fragment != "":
+		s.bad("must not have a fragment")
 	}
 }
 

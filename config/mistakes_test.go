@@ -149,6 +149,10 @@ func TestMistakes(t *testing.T) {
 		{"a hook for nothing that happens", "- delivered\n", "- read\n", `Accounts.anna.OutgoingWebhook.Events[0]: "read" is not one of: delivered suppressed delayed failed relayed expanded canceled unrecognized`},
 		{"a hook with something in the header", "Authorization: Basic dXNlcjpwYXNz\n\t\t\tEvents", "Authorization: ü\n\t\t\tEvents", "Accounts.anna.OutgoingWebhook.Authorization: need printable ASCII characters without space around them"},
 		{"a hook for mail that isn't on the web", "URL: https://hooks.example.org/received", "URL: hooks", "Accounts.anna.IncomingWebhook.URL: need a URL with http or https and a host"},
+		{"a hook with a password", "URL: https://hooks.example.org/sent", "URL: https://user:pass@hooks.example.org/sent", "Accounts.anna.OutgoingWebhook.URL: must not have a user or password: they go into Authorization"},
+		{"a hook in the middle of a page", "URL: https://hooks.example.org/sent", "URL: https://hooks.example.org/sent#here", "Accounts.anna.OutgoingWebhook.URL: must not have a fragment"},
+		{"a hook far away", "URL: https://hooks.example.org/received", "URL: https://hooks.example.org/" + strings.Repeat("r", 4000), "Accounts.anna.IncomingWebhook.URL: more than 4000 bytes"},
+		{"a hook for something twice", "- delivered\n", "- delivered\n\t\t\t\t- delivered\n", `Accounts.anna.OutgoingWebhook.Events[1]: "delivered" is named twice`},
 		{"a sender of somebody else", "FromIDLoginAddresses:\n\t\t\t- anna@", "FromIDLoginAddresses:\n\t\t\t- admin@", "Accounts.anna.FromIDLoginAddresses[0]: admin@example.org is not an address of the account"},
 		{"a sender in a domain without separator", "\t\tLocalpartCatchallSeparator: +\n", "", `Accounts.anna.FromIDLoginAddresses[0]: domain "example.org" has no catchall separator`},
 		{"kept for less than no time", "KeepRetiredWebhookPeriod: 72h0m0s", "KeepRetiredWebhookPeriod: -1h", "Accounts.anna.KeepRetiredWebhookPeriod: need 0s to 87600h0m0s"},
@@ -242,13 +246,13 @@ func TestLater(t *testing.T) {
 	}
 	for _, path := range []string{
 		"ACME", "Listeners.public.TLS.ACME", "Listeners.internal.AdminHTTP",
-		"Accounts.anna.OutgoingWebhook", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
+		"Accounts.anna.IMAPCapabilitiesDisabled", "Domains.example.org.Aliases.family.ListMembers", "WebHandlers",
 	} {
 		if got[path] != 1 {
 			t.Errorf("%s: got %d problems, want one", path, got[path])
 		}
 	}
-	for _, path := range []string{"ACME.letsencrypt", "TLS", "Transports", "Routes", "Accounts.admin.Routes", "Domains.example.org.Routes", "NoOutgoingTLSReports", "Accounts.anna.KeepRetiredMessagePeriod"} {
+	for _, path := range []string{"ACME.letsencrypt", "TLS", "Transports", "Routes", "Accounts.admin.Routes", "Domains.example.org.Routes", "NoOutgoingTLSReports", "Accounts.anna.KeepRetiredMessagePeriod", "Accounts.anna.OutgoingWebhook", "Accounts.anna.IncomingWebhook", "Accounts.anna.KeepRetiredWebhookPeriod"} {
 		if got[path] != 0 {
 			t.Errorf("%s: got %d problems, want none", path, got[path])
 		}

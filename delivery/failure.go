@@ -36,6 +36,9 @@ type failure struct {
 	// suppressed says that the account does not send to the recipient.
 	suppressed bool
 
+	// canceled says that an administrator gave the message up.
+	canceled bool
+
 	// ours says that it is trouble of this server, which an operator should see.
 	ours bool
 

@@ -194,7 +194,7 @@ func (v *verdict) postpone(next time.Time) {
 // in the middle of the final attempt. Of the latter, the attempt before tells most.
 func withoutAttempt(m *queue.Message, schedule queue.Schedule, reason string) *failure {
 	if _, over := schedule.Next(m.Attempts, m.Queued, m.LastAttempt, 0); !over || m.Attempts == 0 {
-		return &failure{code: smtp.CodeTransactionFailed, enhanced: statusCancelled, permanent: true, text: "cancelled by an administrator: " + reason}
+		return &failure{code: smtp.CodeTransactionFailed, enhanced: statusCancelled, permanent: true, canceled: true, text: "cancelled by an administrator: " + reason}
 	}
 	f := &failure{enhanced: statusExpired, permanent: true, text: reason}
 	for _, r := range slices.Backward(m.Results) {

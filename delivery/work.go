@@ -92,6 +92,7 @@ func (d *delivery) conclude(ctx context.Context, tries []try) {
 		if !v.report.Retry {
 			v.report.Handed = append(v.report.Handed, earlierNotices(m, d.sender.senderAccount(m), t.end)...)
 		}
+		v.report.Event = v.event()
 		d.note(ctx, m, t, v)
 		reports[i] = v.report
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/webhook"
 )
 
 // purgeEvery is how often retired messages are looked through.
@@ -38,7 +39,10 @@ func (s *System) openQueue(ctx context.Context) error {
 		Schedule: s.schedule(), Local: s.isLocal,
 		DeliveriesMax: int(q.Deliveries), DestinationMax: int(q.DomainDeliveries), LocalMax: int(q.LocalDeliveries),
 		KeepRetired: func(account string) time.Duration { return s.current().KeepRetired(account) },
+		Webhook:     s.webhook,
 		Observe:     observe,
+
+		KeepRetiredHooks: func(account string) time.Duration { return s.current().KeepRetiredWebhooks(account) },
 	}
 	if s.opts.Local != nil {
 		opts.KeepRetired = func(account string) time.Duration { return max(keepRetired, s.current().KeepRetired(account)) }
@@ -57,10 +61,19 @@ func (s *System) isLocal(domain string) bool {
 	return s.opts.Local != nil || s.current().DeliversHere(domain)
 }
 
+// webhook returns the address to be told of an event about mail of an account.
+func (s *System) webhook(account string, event webhook.Event) (url string, ok bool) {
+	url, _, ok = s.current().Webhook(account, event)
+	return url, ok
+}
+
 // purgeQueue removes what was kept of retired messages for long enough.
 func (s *System) purgeQueue(ctx context.Context) {
 	if err := s.queue.Purge(ctx, time.Now()); err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "removing retired messages", "pkg", "queue", "err", err)
+	}
+	if err := s.queue.PurgeHooks(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "removing retired webhooks", "pkg", "queue", "err", err)
 	}
 }
 
