@@ -286,7 +286,7 @@ func (tx *Tx) deliver(it *item, rcpt *recordRcpt) error {
 	if err := tx.insertEmail(&e, an, box.ID); err != nil {
 		return err
 	}
-	if err := tx.noteReject(&e, rcpt); err != nil {
+	if err := errors.Join(tx.noteReject(&e, rcpt), tx.arrived(&e, rcpt)); err != nil {
 		return err
 	}
 	m := Message{ID: rcpt.messageID, EmailID: e.ID, Size: size, Received: r.received.Unix()}

@@ -167,6 +167,7 @@ func (c *checker) others(ctx context.Context) error {
 		readRows(c, "trainings of the junk filter", "", func(t *Training) string {
 			return wrongIf(t.ModSeq > c.tx.row.ModSeq, "modseq beyond that of the account")
 		}),
+		readRows(c, "messages to be told of", "", func(r *Arrival) string { return wrongIf(r.EmailID > c.tx.row.LastID, "id beyond those given") }),
 		readRows(c, "addresses sent to", "", func(s *SentTo) string { return wrongIf(len(s.Address) > sentAddressMax, "address too long") }),
 		readRows(c, "counts of sent messages", "", func(h *SentHour) string {
 			return wrongIf(h.Messages < 0 || h.FirstTime > h.Messages, "impossible counts")

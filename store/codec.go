@@ -13,8 +13,9 @@ import (
 // Types of records in the journal.
 const recordDelivery = 1
 
-// recordVersion is the first byte of a delivery record.
-const recordVersion = 1
+// recordVersion is the first byte of a delivery record. Those of version 1, which
+// have no announce, are read too.
+const recordVersion = 2
 
 // recipientsMax bounds the recipients of a record, as a check on its bytes; SMTP
 // has its own, lower limit.
@@ -58,6 +59,7 @@ type recordRcpt struct {
 	destined           string
 	reject             bool
 	contentKey         int64 // Of a reject, as in Reject.
+	announce           bool  // Somebody is to be told of it.
 }
 
 // encode returns the record's bytes in parts, so that the content need not be
@@ -87,8 +89,9 @@ func decodeRecord(e *journal.Entry) (*record, error) {
 	}
 	r := &record{seq: e.Seq, file: e.Files, shared: &sharedContent{}}
 	d := dec{b: e.Data}
-	if v := d.uint(); v != recordVersion && d.err == nil {
-		return nil, fmt.Errorf("%w: version %d", errRecord, v)
+	version := d.uint()
+	if d.err == nil && (version < 1 || version > recordVersion) {
+		return nil, fmt.Errorf("%w: version %d", errRecord, version)
 	}
 	r.inline = d.bytes()
 	r.size = int64(d.uint())
@@ -102,7 +105,7 @@ func decodeRecord(e *journal.Entry) (*record, error) {
 	}
 	for range n {
 		var rcpt recordRcpt
-		rcpt.decode(&d)
+		rcpt.decode(&d, version)
 		r.rcpts = append(r.rcpts, rcpt)
 	}
 	switch {
@@ -136,9 +139,10 @@ func (r *recordRcpt) encode(e *enc) {
 	e.string(r.destined)
 	e.bool(r.reject)
 	e.uint(uint64(r.contentKey))
+	e.bool(r.announce)
 }
 
-func (r *recordRcpt) decode(d *dec) {
+func (r *recordRcpt) decode(d *dec, version uint64) {
 	r.accountID = d.string()
 	r.account = d.string()
 	r.mailboxID = int64(d.uint())
@@ -158,6 +162,7 @@ func (r *recordRcpt) decode(d *dec) {
 	r.destined = d.string()
 	r.reject = d.bool()
 	r.contentKey = int64(d.uint())
+	r.announce = version > 1 && d.bool()
 }
 
 func (f *Facts) encode(e *enc) {

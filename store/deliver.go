@@ -41,6 +41,9 @@ type Recipient struct {
 	// yet. "": none.
 	Destined string
 
+	// Announce says that somebody is to be told of it: see Arrival.
+	Announce bool
+
 	// Reject is for a message that was refused. It is stored as seen, unless the
 	// account has it as a reject already, and doesn't count against the quota: it is
 	// refused if it does not fit in, but no other mail is because of it.
@@ -193,7 +196,7 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 		accountID: a.id, account: a.name, mailboxID: mailboxID, mailbox: mailbox, emailID: emailID, messageID: messageID,
 		prefix: to.Prefix, flags: to.placeFlags(), keywords: to.Keywords, key: to.Key,
 		rcptTo: indexable(to.RcptTo, 512), reason: to.Reason, forwarded: to.Forwarded, list: to.List,
-		forwardDKIM: bounded(to.ForwardDKIM, domainMax), verdict: to.verdict(), destined: destined, reject: to.Reject,
+		forwardDKIM: bounded(to.ForwardDKIM, domainMax), verdict: to.verdict(), destined: destined, reject: to.Reject, announce: to.Announce,
 	}, nil
 }
 

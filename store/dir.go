@@ -101,6 +101,10 @@ type Options struct {
 	// messages as junk or not. Nil: nothing.
 	JunkRules func(account string) JunkRules
 
+	// Arrived is called when there is something new for Account.Arrivals. It must not
+	// block. Nil: nobody is told.
+	Arrived func(account string)
+
 	OpenAccountsMax int   // Accounts nobody uses are closed above it; 0: 500.
 	BacklogMax      int64 // Bytes accepted and not yet applied; 0: 256 MiB.
 

@@ -11,7 +11,7 @@ const schemaVersion = 1
 var rowTypes = []any{
 	accountRow{}, Mailbox{}, MailboxGone{}, Subscription{},
 	Message{}, Email{}, Structure{}, Expunged{}, Erase{},
-	Handover{}, Credential{}, Reputation{}, Reject{}, Training{}, SentTo{}, SentHour{},
+	Handover{}, Credential{}, Reputation{}, Reject{}, Training{}, SentTo{}, SentHour{}, Arrival{},
 }
 
 // accountRow is the only one of its type, changed in every commit.

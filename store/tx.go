@@ -27,13 +27,14 @@ type Tx struct {
 	newBoxes map[string]int64 // Changes to Account.boxes; 0 for names that are gone.
 
 	// Of the whole transaction.
-	commits []*commit
-	staged  []*Staged
-	dirs    map[string]bool // Directories with new files, to be synced before the commit.
-	erases  bool
-	trains  bool       // There are Training rows to be applied.
-	rejects bool       // There may be rejects to remove.
-	rules   *JunkRules // Nil before they are needed.
+	commits  []*commit
+	staged   []*Staged
+	dirs     map[string]bool // Directories with new files, to be synced before the commit.
+	erases   bool
+	trains   bool       // There are Training rows to be applied.
+	arrivals bool       // There are Arrival rows to be looked at.
+	rejects  bool       // There may be rejects to remove.
+	rules    *JunkRules // Nil before they are needed.
 }
 
 // newTx returns a Tx over a transaction of the database.

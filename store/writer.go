@@ -356,6 +356,9 @@ func (w *writer) publish(tx *Tx) {
 	if tx.trains {
 		a.trainSoon()
 	}
+	if tx.arrivals && a.dir.opts.Arrived != nil {
+		a.dir.opts.Arrived(a.name)
+	}
 }
 
 // reopen opens the database again after a failed commit. It is copied first,
