@@ -21,6 +21,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/trace"
 )
 
 // Options is what an Admin needs. Fields are required unless said otherwise.
@@ -43,6 +44,9 @@ type Options struct {
 	// Queue is that of outgoing mail. Nil: the server has none, and refuses what is
 	// about it.
 	Queue *queue.DB
+
+	// Trace has what became of messages. Nil: nothing is kept.
+	Trace *trace.Log
 
 	// Backup makes backups. Nil: the server makes none.
 	Backup *backup.Backup

@@ -14,6 +14,7 @@ import (
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/trace"
 )
 
 // keepAgain is how long a Keeper waits after it could not do what is to be done.
@@ -26,6 +27,7 @@ type KeeperOptions struct {
 	Accounts *store.Dir
 	Logins   *authdb.DB
 	Queue    *queue.DB  // Nil: there is none.
+	Trace    *trace.Log // Nil: nothing is kept.
 	Faults   *fault.Set // Nil outside tests.
 
 	// NewAccount returns what an account has from the start.

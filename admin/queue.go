@@ -215,6 +215,7 @@ func (a *Admin) change(ctx context.Context, msg string, filter QueueFilter, fn f
 	if err != nil {
 		return QueueChanged{}, queueError("changing queue", err)
 	}
+	traceChanges(a.opts.Trace, changeName(msg), by, messages)
 	changed := QueueChanged{Changed: len(messages), IDs: []int64{}}
 	for _, m := range messages {
 		changed.IDs = append(changed.IDs, m.ID)

@@ -106,6 +106,7 @@ func (k *Keeper) dropQueued(ctx context.Context, name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("dropping messages of account %q: %w", name, err)
 	}
+	traceChanges(k.opts.Trace, "dropped", "removal of the account", dropped)
 	for _, m := range dropped {
 		k.log.WarnContext(ctx, "message of removed account dropped", "account", name, "id", m.ID, "message_id", m.MessageID, "from", m.MailFrom, "to", m.Rcpt)
 	}

@@ -40,6 +40,7 @@ var dataEntries = map[string]treatment{
 	"auth.db":             ours,
 	policiesName:          ours,
 	"receivedid.key":      plain,
+	tracesName:            plain,
 	"acme":                plain,
 	"moved":               plain,
 	"lastknownversion":    plain,

@@ -252,7 +252,7 @@ func (v *verifier) offline(ctx context.Context) (err error) {
 		run  func(context.Context) error
 	}{
 		{"version", v.version}, {"manifest", v.manifest}, {"configuration", v.configuration}, {"files", v.unknown}, {"auth.db", v.auth}, {policiesName, v.policies}, {"accounts", v.accounts},
-		{"queue", v.queue}, {"hand-overs", v.handovers},
+		{"queue", v.queue}, {"hand-overs", v.handovers}, {tracesName, v.traces},
 	}
 	for _, s := range steps {
 		v.begin(s.name)

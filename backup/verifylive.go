@@ -42,6 +42,7 @@ func (v *verifier) running(ctx context.Context, r Options) (err error) {
 	}{
 		{"files", func(ctx context.Context, _ Options) error { return v.unknown(ctx) }},
 		{"auth.db", v.runningAuth}, {policiesName, v.runningPolicies}, {"accounts", v.runningAccounts}, {"queue", v.runningQueue}, {"hand-overs", v.runningHandovers},
+		{tracesName, func(ctx context.Context, _ Options) error { return v.traces(ctx) }},
 	}
 	for _, s := range steps {
 		v.begin(s.name)

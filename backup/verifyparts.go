@@ -56,7 +56,7 @@ const keyFileName = "receivedid.key"
 // knownFiles are the names in a data directory. Of some nothing is here to be
 // looked at.
 var knownFiles = []string{
-	"accounts", "acme", "auth.db", "ctl", "journal", "lastknownversion", "lock", movedDirName, VersionName, lastName, RestoreIncompleteName, "queue", keyFileName, "tmp",
+	"accounts", "acme", "auth.db", "ctl", "journal", "lastknownversion", "lock", movedDirName, VersionName, lastName, RestoreIncompleteName, "queue", keyFileName, tracesName, "tmp",
 	"dmarcrpt.db", "dmarceval.db", policiesName, "tlsrpt.db", "tlsrptresult.db", "lost+found",
 }
 

@@ -68,6 +68,8 @@ type place struct {
 	tls       string
 	dualStack bool
 	security  security
+	version   string     // Of TLS, with the cipher suite.
+	from      netip.Addr // Our side, whatever it is.
 }
 
 // send makes an attempt to send w to other servers. It returns what came of it by
@@ -219,6 +221,7 @@ func unsettled(list []*rcpt) (rest []*rcpt) {
 func (a *attempt) record(list []*rcpt, f *failure) {
 	for _, r := range list {
 		if f != nil {
+			r.try.tried(a.at, f)
 			worst := combine(r.try.failure, f)
 			r.settled = r.settled || !f.elsewhere
 			if worst != f {
@@ -228,6 +231,7 @@ func (a *attempt) record(list []*rcpt, f *failure) {
 			r.settled = true
 		}
 		r.try.failure = f
+		r.try.version, r.try.from = a.at.version, a.at.from
 		r.try.host, r.try.ip, r.try.tls, r.try.dualStack = a.at.host, a.at.ip, a.at.tls, a.at.dualStack
 		r.try.security = a.at.security
 	}

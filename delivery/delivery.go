@@ -36,6 +36,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/tlsrptdb"
+	"github.com/mjl-/mox/trace"
 )
 
 // Options is what a Sender needs. Fields are required unless said otherwise.
@@ -49,6 +50,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 	CIDs       *cid.Counter
 	Rand       io.Reader // For Message-IDs, and for the order of hosts. Read by New only.
+
+	// Trace is told the way of each message. Nil: nothing is.
+	Trace *trace.Log
 
 	// Panicked is called when a delivery died of a panic, after it was logged. Nil:
 	// nothing else is done.

@@ -174,7 +174,7 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 	ctx, cancel := context.WithTimeout(ctx, a.sender.opts.SessionTimeout)
 	c := &conversation{target: t, ctx: ctx, cancel: cancel, log: a.log, key: a.keyFor(t, ip, d), made: time.Now()}
 	a.at.ip, a.at.host, a.at.tls = ip, t.name, tlsNone
-	a.at.local, a.at.hello = localIP(conn), ""
+	a.at.local, a.at.hello, a.at.from = localIP(conn), "", sourceOf(conn)
 	opts := smtpclient.Options{Hello: a.hello(), Observe: a.sender.metrics.command, Named: func(name string) { a.at.hello = name }}
 	d.options(&opts, t, a.sender.opts.Roots)
 	a.prepare(&opts)
@@ -189,7 +189,7 @@ func (a *attempt) greet(ctx context.Context, conn net.Conn, t target, ip netip.A
 		a.at.security.failed(err)
 		return nil, err
 	}
-	a.at.tls = d.protection(c.Client)
+	a.at.tls, a.at.version = d.protection(c.Client), tlsVersion(c.TLS())
 	a.at.security.verified(c.Verified())
 	c.at = a.at
 	a.log.DebugContext(ctx, "conversation", "host", t.String(), "ip", ip.String(), "tls", a.at.tls, "reason", d.why, "pkix_err", c.Verified().PKIX.Err)

@@ -93,7 +93,7 @@ func newHandover(id int64, w *queue.Work, places []int) (receive.Handover, error
 		if err != nil {
 			return receive.Handover{}, err
 		}
-		h.To = append(h.To, receive.HandoverRcpt{Path: to, Key: m.Key})
+		h.To = append(h.To, receive.HandoverRcpt{ID: m.ID, Path: to, Key: m.Key})
 	}
 	return h, nil
 }

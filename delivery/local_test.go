@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/trace"
 )
 
 // TestLocal hands a message over to accounts of ours.
@@ -139,7 +140,7 @@ func TestReturnedAndNotRecorded(t *testing.T) {
 		check(e.T, err)
 		m := &w.Messages[0]
 		v := decide(m, try{start: time.Now(), end: time.Now(), failure: &failure{code: 550, enhanced: "5.1.1", text: "no such address", permanent: true}}, e.opts.Schedule, 0)
-		_, err = e.notify(e.Context(), w, m, v)
+		_, err = e.notify(e.Context(), w, m, v, new(trace.Notice))
 		check(e.T, err)
 		check(e.T, e.queue.Finish(e.Context(), w, nil)) // As if the process had died.
 		e.started = time.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/trace"
 )
 
 const (
@@ -44,11 +45,14 @@ var errUntellable = errors.New("no notification can be composed")
 // A sender that is not ours has no such keys. If the process dies at that moment
 // it may be told twice. Of success only those that are ours are told, and in another
 // way (notifysuccess.go).
-func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v verdict) ([]queue.Handed, error) {
+//
+// What is known of the notification is set in told.
+func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v verdict, told *trace.Notice) ([]queue.Handed, error) {
 	d, err := s.composeNotice(m, v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUntellable, err)
 	}
+	told.MessageID = d.MessageID
 	if d.Original, d.Full, err = readOriginal(w, m, v.notice); err != nil {
 		return nil, fmt.Errorf("reading message for notification: %w", err)
 	}
@@ -58,7 +62,8 @@ func (s *Sender) notify(ctx context.Context, w *queue.Work, m *queue.Message, v 
 		return nil, fmt.Errorf("%w: %w", errUntellable, err)
 	}
 	if s.senderAccount(m) == "" {
-		return nil, s.queueNotice(ctx, m, d, content, utf8)
+		told.QueueID, err = s.queueNotice(ctx, m, d, content, utf8)
+		return nil, err
 	}
 	n := receive.Notice{
 		CID: s.opts.CIDs.Next(), Key: noticeKey(m, v.notice), Account: m.Account, To: d.To, Content: content, UTF8: utf8,
@@ -276,15 +281,15 @@ func roughly(d time.Duration) string {
 }
 
 // queueNotice queues a notification about m for a sender that is not ours. It needs
-// TLS if m does: RFC 8689, section 5.
-func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Message, content []byte, utf8 bool) error {
+// TLS if m does: RFC 8689, section 5. It returns the id that it has there.
+func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Message, content []byte, utf8 bool) (int64, error) {
 	signature, err := s.opts.Config().SignNotice(d.From, content, utf8, time.Now())
 	if err != nil {
 		s.log.ErrorContext(ctx, "signing notification", "from", d.From.String(), "err", err) // It goes out without.
 	}
 	c, err := s.opts.Queue.NewContent(ctx, int64(len(content)), bytes.NewReader(content))
 	if err != nil {
-		return fmt.Errorf("writing notification: %w", err)
+		return 0, fmt.Errorf("writing notification: %w", err)
 	}
 	protected := m.RequireTLS != nil && *m.RequireTLS
 	n := queue.New{
@@ -293,14 +298,14 @@ func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Messa
 	if protected {
 		n.RequireTLS = &protected
 	}
-	_, err = s.opts.Queue.Add(ctx, n)
+	queued, err := s.opts.Queue.Add(ctx, n)
 	if err != nil {
 		if derr := c.Discard(); derr != nil {
 			s.log.ErrorContext(ctx, "discarding notification", "err", derr)
 		}
-		return fmt.Errorf("queueing notification: %w", err)
+		return 0, fmt.Errorf("queueing notification: %w", err)
 	}
-	return nil
+	return queued[0].ID, nil
 }
 
 // readHead returns the first bytes of a message with prefix in front, at most max.

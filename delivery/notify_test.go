@@ -11,6 +11,7 @@ import (
 
 	"github.com/mjl-/mox/dsn"
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/trace"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -243,7 +244,7 @@ func TestToldOnce(t *testing.T) {
 			for k := range w.Messages {
 				m := &w.Messages[k]
 				m.Attempts = int64(i + 1)
-				_, err := e.notify(e.Context(), w, m, decide(m, try{start: time.Now(), end: time.Now(), failure: f}, testSchedule, 0))
+				_, err := e.notify(e.Context(), w, m, decide(m, try{start: time.Now(), end: time.Now(), failure: f}, testSchedule, 0), new(trace.Notice))
 				check(e.T, err)
 			}
 		}

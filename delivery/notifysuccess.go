@@ -42,7 +42,8 @@ func (d *delivery) succeed(ctx context.Context, reports []queue.Report, list []s
 		}
 		list = later
 		first := now[0]
-		n, err := d.sender.successNotice(d.work, now)
+		n, id, err := d.sender.successNotice(d.work, now)
+		d.tracedSuccess(now, id, err)
 		if err != nil {
 			d.sender.metrics.notices.WithLabelValues(string(first.action), resultError).Inc()
 			d.log.ErrorContext(ctx, "composing notification of success", "queue_id", first.rcpt.ID, "account", first.rcpt.Account, "action", string(first.action), "err", err)
@@ -52,23 +53,24 @@ func (d *delivery) succeed(ctx context.Context, reports []queue.Report, list []s
 	}
 }
 
-// successNotice returns a notice about recipients of w with the same sender.
-func (s *Sender) successNotice(w *queue.Work, list []success) (*queue.Notice, error) {
+// successNotice returns a notice about recipients of w with the same sender, and its
+// Message-ID.
+func (s *Sender) successNotice(w *queue.Work, list []success) (n *queue.Notice, id string, err error) {
 	m := list[0].rcpt
 	d, err := s.newNotice(m)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	head, err := readHead(w, m.Prefix, successHeadMax)
 	if err != nil {
-		return nil, fmt.Errorf("reading header: %w", err)
+		return nil, "", fmt.Errorf("reading header: %w", err)
 	}
 	d.Subject = noticeSubject(list[0].action, m.Subject)
 	d.Original = wholeFields(head, successHeadMax)
 	for _, one := range list {
 		about, err := aboutRecipient(one.rcpt, one.action, resultOf(one.try))
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		about.Diagnostic = one.try.reply
 		about.Status = statusOfReply(one.try.reply)
@@ -78,11 +80,12 @@ func (s *Sender) successNotice(w *queue.Work, list []success) (*queue.Notice, er
 	utf8 := noticeUTF8(m, d.To)
 	content, err := d.Compose(utf8)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return &queue.Notice{
+	n = &queue.Notice{
 		Key: m.Key + ":success", Account: m.Account, To: m.MailFrom, Action: string(list[0].action), Content: content, UTF8: utf8,
-	}, nil
+	}
+	return n, d.MessageID, nil
 }
 
 // statusOfReply returns the enhanced status code of a reply on one line, or what

@@ -22,6 +22,9 @@ type try struct {
 	reply    string     // That took the message, for the log.
 	tls      string     // How the connection was protected, for the log: a value of tlsmode.
 	security security
+	version  string     // Of TLS, for the trace.
+	from     netip.Addr // Our address, likewise.
+	before   []triedAt  // Likewise: what went wrong in the attempt, at hosts in their order.
 	dialed   netip.Addr // Tried last.
 
 	transport string // How the way is called.
@@ -209,7 +212,7 @@ func withoutAttempt(m *queue.Message, schedule queue.Schedule, reason string) *f
 
 // resultOf returns what the queue keeps of an attempt.
 func resultOf(t try) queue.Result {
-	r := queue.Result{Transport: t.transport, Start: t.start, Took: t.end.Sub(t.start), OK: t.failure == nil}
+	r := queue.Result{Transport: t.transport, Start: t.start, Took: t.end.Sub(t.start), OK: t.failure == nil, TLS: t.tls, Policy: t.security.why}
 	if t.ip.IsValid() {
 		r.RemoteMTA, r.RemoteIP = target{name: t.host}.String(), t.ip.String()
 		if t.host.IsZero() {

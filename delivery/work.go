@@ -11,6 +11,7 @@ import (
 
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/trace"
 )
 
 const (
@@ -30,6 +31,8 @@ type delivery struct {
 	id       int64 // As the log has it.
 	log      *slog.Logger
 	finished bool // The queue was told what came of it, or can't be.
+
+	notices []trace.Event // For the trace, after the attempts that they are about.
 }
 
 // deliver does w and records what came of it.
@@ -94,6 +97,7 @@ func (d *delivery) conclude(ctx context.Context, tries []try) {
 		}
 		v.report.Event = v.event()
 		d.note(ctx, m, t, v)
+		d.traced(m, &t, &v)
 		reports[i] = v.report
 	}
 	d.succeed(ctx, reports, succeeded)
@@ -104,7 +108,9 @@ func (d *delivery) conclude(ctx context.Context, tries []try) {
 // attempt, unless telling can never work.
 func (d *delivery) tell(ctx context.Context, m *queue.Message, v *verdict) {
 	s, action := d.sender, string(v.notice)
-	keys, err := s.notify(ctx, d.work, m, *v)
+	told := trace.Notice{Action: action, To: m.MailFrom}
+	keys, err := s.notify(ctx, d.work, m, *v, &told)
+	d.tracedNotice(m, told, err)
 	v.report.Handed = append(v.report.Handed, keys...)
 	if err == nil {
 		s.metrics.notices.WithLabelValues(action, resultOK).Inc()

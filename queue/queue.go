@@ -127,6 +127,8 @@ type Result struct {
 	RemoteIP  string
 	Permanent bool
 	Transport string // Name of the one by which it went; without a route "direct", and "local" to accounts here.
+	TLS       string // How the connection was protected, as "unverified" or "dane". Empty if there was none.
+	Policy    string // What decided about TLS, in a word.
 
 	// Answer is what a message told that came later, as a notification of the server
 	// that took this one: then the rest is what it says. Empty for an attempt.

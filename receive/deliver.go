@@ -25,6 +25,7 @@ func (r *Receiver) Deliver(ctx context.Context, t *Transaction, s *Spool) error 
 	defer d.accounts.close(ctx)
 	err := d.run(ctx)
 	d.note(ctx, err)
+	d.traced(err)
 	return err
 }
 
@@ -44,6 +45,7 @@ type delivery struct {
 	taken    map[takenKey]bool
 	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
 	verdicts []screen.Verdict      // Of the transaction's recipients.
+	judged   []target              // All places, for the trace.
 	accounts openAccounts
 }
 
@@ -138,6 +140,7 @@ func (d *delivery) decidePlaces(ctx context.Context, rcpt *Recipient, v screen.V
 			return v, err
 		}
 		t := target{j, rcpt}
+		d.judged = append(d.judged, t)
 		switch j.verdict.Action.Accepts() {
 		case true:
 			d.to, d.wait = append(d.to, t), max(d.wait, j.verdict.Wait)

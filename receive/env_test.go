@@ -165,7 +165,7 @@ func (e *env) handover(from, content string, to ...string) Handover {
 	}
 	for _, s := range to {
 		address, key, _ := strings.Cut(s, " ")
-		h.To = append(h.To, HandoverRcpt{path(e.t, address), key})
+		h.To = append(h.To, HandoverRcpt{Path: path(e.t, address), Key: key})
 	}
 	return h
 }

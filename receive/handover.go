@@ -36,6 +36,7 @@ type Handover struct {
 type HandoverRcpt struct {
 	Path smtp.Path
 	Key  string
+	ID   int64 // Of the row, for the trace.
 }
 
 // HandedOver is what came of a recipient.
@@ -72,6 +73,7 @@ func (r *Receiver) HandOver(ctx context.Context, h Handover) []HandedOver {
 		}
 	}
 	o.note(ctx)
+	o.traced()
 	return o.results
 }
 

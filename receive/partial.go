@@ -62,14 +62,15 @@ func (d *delivery) postpone(rcpt *Recipient) bool {
 
 // held is what waits in the queue for the end of a delivery.
 type held struct {
-	r   *Receiver
-	ids []int64
+	d    *delivery
+	ids  []int64
+	told []func() // Add to the trace what was queued, once it is certain.
 }
 
 // hold queues what there is to be done for recipients that don't get the message
 // now.
 func (d *delivery) hold(ctx context.Context, content *store.Content) (*held, error) {
-	h := &held{r: d.r}
+	h := &held{d: d}
 	if !d.partial() {
 		return h, nil
 	}
@@ -91,12 +92,13 @@ type queued struct {
 	queue.New
 	content io.Reader
 	size    int64
+	notice  bool // For the sender.
 }
 
 // add queues a message, held. If the process dies before it is released, nobody
 // was told that the message is taken, and the queue drops it.
 func (h *held) add(ctx context.Context, q *queued) error {
-	db := h.r.opts.Queue
+	db := h.d.r.opts.Queue
 	err := db.CheckRoom(q.size)
 	if err == nil {
 		q.Content, err = db.NewContent(ctx, q.size, q.content)
@@ -112,6 +114,7 @@ func (h *held) add(ctx context.Context, q *queued) error {
 	for i := range list {
 		h.ids = append(h.ids, list[i].ID)
 	}
+	h.told = append(h.told, func() { h.d.tracedQueued(q, list) })
 	return nil
 }
 
@@ -123,8 +126,11 @@ func (h *held) release(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queueWait)
 	defer cancel()
-	if err := h.r.opts.Queue.Release(ctx, h.ids); err != nil {
+	if err := h.d.r.opts.Queue.Release(ctx, h.ids); err != nil {
 		return fmt.Errorf("releasing messages for other recipients: %w", err)
+	}
+	for _, tell := range h.told {
+		tell()
 	}
 	return nil
 }
@@ -137,8 +143,8 @@ func (h *held) drop(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queueWait)
 	defer cancel()
-	if _, err := h.r.opts.Queue.Drop(ctx, queue.Filter{IDs: h.ids}); err != nil {
-		h.r.log.ErrorContext(ctx, "messages for other recipients of a message that was refused stay held in the queue", "ids", h.ids, "err", err)
+	if _, err := h.d.r.opts.Queue.Drop(ctx, queue.Filter{IDs: h.ids}); err != nil {
+		h.d.r.log.ErrorContext(ctx, "messages for other recipients of a message that was refused stay held in the queue", "ids", h.ids, "err", err)
 	}
 	h.ids = nil
 }
@@ -206,7 +212,7 @@ func (d *delivery) notification(*store.Content) (*queued, error) {
 			SMTPUTF8: !to.IsASCII(), EightBit: !to.IsASCII(), MessageID: "<" + n.MessageID + ">", Subject: n.Subject, To: []queue.NewRcpt{{Path: to, Prefix: signature}},
 			RequireTLS: d.requireTLS(),
 		},
-		content: bytes.NewReader(content), size: int64(len(content)),
+		content: bytes.NewReader(content), size: int64(len(content)), notice: true,
 	}, nil
 }
 

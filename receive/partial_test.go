@@ -249,7 +249,7 @@ func TestPostponed(t *testing.T) {
 	if err != nil || !w.Local {
 		t.Fatalf("got %+v, %v", w, err)
 	}
-	h := Handover{MailFrom: from, File: w.File, Size: w.Size, Prefix: m.Prefix, To: []HandoverRcpt{{path(t, m.Rcpt), m.Key}}}
+	h := Handover{MailFrom: from, File: w.File, Size: w.Size, Prefix: m.Prefix, To: []HandoverRcpt{{Path: path(t, m.Rcpt), Key: m.Key}}}
 	if got := e.handOver(h); got != "452 4.2.2" {
 		t.Errorf("without room: %s", got)
 	}

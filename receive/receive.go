@@ -31,6 +31,7 @@ import (
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/spf"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/trace"
 )
 
 // placesMax bounds the copies of one message: recipients, and members of aliases.
@@ -68,6 +69,9 @@ type Options struct {
 	EvaluatedDMARC func(DMARC)
 
 	Rand io.Reader // For Message-IDs and thresholds. Nil: crypto/rand.
+
+	// Trace is told the way of each message. Nil: nothing is.
+	Trace *trace.Log
 
 	// CatchAllAccount gets mail for all addresses and domains that are not in the
 	// configuration. Empty outside localserve.

@@ -33,7 +33,9 @@ func (s *session) bdat(ctx context.Context, args string) (reply, error) {
 		s.chunk.lines.end()
 	}
 	if err == nil {
-		err = s.chunk.problem()
+		if err = s.chunk.problem(); err != nil {
+			s.refusedMessage(err)
+		}
 	}
 	switch {
 	case err != nil:

@@ -31,6 +31,8 @@ func (s *session) data(ctx context.Context, _ nothing) (reply, error) {
 	text := ""
 	if err == nil {
 		text, err = s.deliver(ctx, in.spool)
+	} else {
+		s.refusedMessage(err)
 	}
 	if cerr := in.spool.Close(); cerr != nil {
 		s.log.ErrorContext(ctx, "dropping message", "err", cerr)

@@ -22,6 +22,7 @@ func (s *session) mail(ctx context.Context, m smtp.MailFrom) (reply, error) {
 	tx, err := s.begin(ctx, m)
 	if err != nil {
 		s.bad++
+		s.refused("mail", m.Path, nil, err)
 		return reply{}, err
 	}
 	s.tx = tx
@@ -43,6 +44,7 @@ func (s *session) rcpt(ctx context.Context, r smtp.RcptTo) (reply, error) {
 		return reply{}, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailTooManyRecipients, "more than %d recipients", recipientsMax)
 	}
 	if err := s.tx.recipient(ctx, r); err != nil {
+		s.refused("rcpt", s.tx.sender(), []smtp.Path{r.Path}, err)
 		if e, ours := errorFor(err); !ours && !e.Temporary() && !s.listener.Submission {
 			s.unknown()
 		}

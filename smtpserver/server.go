@@ -30,6 +30,7 @@ import (
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/submit"
+	"github.com/mjl-/mox/trace"
 )
 
 // Options is what a Server needs. Fields are required unless said otherwise.
@@ -45,6 +46,9 @@ type Options struct {
 	// Auth and Submitter are for listeners for submission. Nil: there are none.
 	Auth      Authenticator
 	Submitter *submit.Submitter
+
+	// Trace is told what is refused before a message is there. Nil: nothing is.
+	Trace *trace.Log
 
 	// Registerer gets the metrics mox_smtpserver_*. Nil: none.
 	Registerer prometheus.Registerer

@@ -50,6 +50,7 @@ type session struct {
 	errors   int    // Replies of 4xx and 5xx.
 	bad      int    // Transactions without a delivery.
 	messages int    // Delivered.
+	refusals int    // Traced.
 }
 
 func newSession(srv *Server, conn net.Conn, l Listener) *session {

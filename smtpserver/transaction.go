@@ -17,6 +17,8 @@ type transaction interface {
 	// recipient takes an address, or returns why not.
 	recipient(ctx context.Context, r smtp.RcptTo) error
 
+	sender() smtp.Path
+	addresses() []smtp.Path // Of recipients.
 	recipients() int
 	smtpUTF8() bool
 	size() int64 // As announced, -1 if it was not.
@@ -43,9 +45,17 @@ type incoming struct {
 	tx       *receive.Transaction
 }
 
-func (t *incoming) recipients() int { return len(t.tx.Rcpts) }
-func (t *incoming) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
-func (t *incoming) size() int64     { return t.tx.Size }
+func (t *incoming) sender() smtp.Path { return t.tx.MailFrom }
+func (t *incoming) recipients() int   { return len(t.tx.Rcpts) }
+func (t *incoming) smtpUTF8() bool    { return t.tx.SMTPUTF8 }
+func (t *incoming) size() int64       { return t.tx.Size }
+
+func (t *incoming) addresses() (list []smtp.Path) {
+	for _, r := range t.tx.Rcpts {
+		list = append(list, r.Path)
+	}
+	return list
+}
 
 // recipient also refuses what comes without TLS, but for reports about TLS: they
 // tell that it fails.
@@ -99,9 +109,11 @@ func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transac
 	return t, s.server.opts.Submitter.Sender(ctx, &t.tx)
 }
 
-func (t *submission) recipients() int { return len(t.tx.Rcpts) }
-func (t *submission) smtpUTF8() bool  { return t.tx.SMTPUTF8 }
-func (t *submission) size() int64     { return t.tx.Size }
+func (t *submission) sender() smtp.Path      { return t.tx.MailFrom }
+func (t *submission) addresses() []smtp.Path { return t.tx.Rcpts }
+func (t *submission) recipients() int        { return len(t.tx.Rcpts) }
+func (t *submission) smtpUTF8() bool         { return t.tx.SMTPUTF8 }
+func (t *submission) size() int64            { return t.tx.Size }
 
 // recipient takes what was asked about notifications for an address that is given
 // several times from the first.

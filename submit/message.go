@@ -24,6 +24,7 @@ func (s *Submitter) Submit(ctx context.Context, t *Transaction, content io.Reade
 	m := &submission{s: s, t: t, c: s.opts.Config(), now: time.Now(), came: content, size: size}
 	queued, err := m.run(ctx)
 	m.note(ctx, queued, err)
+	m.traced(queued, err)
 	return queued, err
 }
 
@@ -44,6 +45,8 @@ type submission struct {
 	id      string // Message-ID as the message has it, see messageID.
 	utf8    bool   // SMTPUTF8 is needed.
 	content *spliced
+
+	signError string // Why the message is not signed though it should be.
 }
 
 func (m *submission) run(ctx context.Context) ([]queue.Message, error) {
@@ -191,6 +194,7 @@ func (m *submission) prefix(ctx context.Context, sign *signing) []byte {
 		err = fmt.Errorf("signature of %d bytes", len(signature))
 	}
 	if err != nil {
+		m.signError = err.Error()
 		m.s.log.ErrorContext(ctx, "signing message", "cid", cid.Format(m.t.Peer.CID), "from", m.author.String(), "err", err)
 		return trace
 	}

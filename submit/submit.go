@@ -27,6 +27,7 @@ import (
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/trace"
 )
 
 // Causes of refusals: each *smtp.Error that Submitter returns is one of them,
@@ -68,6 +69,9 @@ type Options struct {
 	Registerer prometheus.Registerer
 	CIDKey     cid.Key   // Makes the id of a message in its Received field.
 	Rand       io.Reader // For Message-IDs.
+
+	// Trace is told the way of each message. Nil: nothing is.
+	Trace *trace.Log
 
 	// Pedantic refuses what a message should not have, instead of removing it.
 	Pedantic bool

@@ -17,7 +17,7 @@ import (
 func (s *System) keepAccounts(ctx context.Context) error {
 	var err error
 	s.keeper, err = admin.NewKeeper(admin.KeeperOptions{
-		Log: s.log, Config: s.current, Accounts: s.accounts, Logins: s.logins, Queue: s.queue, Faults: s.opts.Faults,
+		Log: s.log, Config: s.current, Accounts: s.accounts, Logins: s.logins, Queue: s.queue, Trace: s.trace, Faults: s.opts.Faults,
 		NewAccount: s.newAccount, EndSessions: s.endSessions, Forget: s.forgetAccount,
 	})
 	if err != nil {

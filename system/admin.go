@@ -14,7 +14,7 @@ import (
 // one wants it to stop: it must end the context of Serve, and return at once.
 func (s *System) Admin(stop func()) (*admin.Admin, error) {
 	return admin.New(admin.Options{
-		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
+		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Trace: s.trace, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
 		Update: s.opts.Config.Update, Logins: s.logins, Keeper: s.keeper, EndSessions: s.endSessions, Listeners: s.listeners, Blocklists: s.blocklists.Status,
 		Reload: s.opts.Config.Reload, ConfigStatus: s.opts.Config.Status,
 		ConfigDir: s.opts.Config.Dir(), FastDKIMKeys: s.opts.FastDKIMKeys, Explain: s.explain, Stop: stop, Version: s.opts.Version,

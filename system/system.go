@@ -49,6 +49,7 @@ import (
 	"github.com/mjl-/mox/smtpserver"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/submit"
+	"github.com/mjl-/mox/trace"
 )
 
 // CIDKeyName is the file in the data directory with the key for connection ids
@@ -159,6 +160,7 @@ type System struct {
 	cids     *cid.Counter
 	logins   *authdb.DB
 	policies *mtastsdb.DB
+	trace    *trace.Log // Nil: nothing is kept.
 	accounts *store.Dir
 	queue    *queue.DB
 	backup   *backup.Backup
@@ -314,6 +316,9 @@ func (s *System) openStores(ctx context.Context) error {
 	if s.policies, err = mtastsdb.Open(s.dir("mtasts.db")); err != nil {
 		return err
 	}
+	if err := s.openTrace(); err != nil {
+		return err
+	}
 	counters, err := newStoreMetrics(s.registry)
 	if err != nil {
 		return err
@@ -379,11 +384,11 @@ func (s *System) makeMail(ctx context.Context) error {
 	}
 	received := receive.Options{
 		Store: s.accounts, Queue: s.queue, Config: s.current, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, TempDir: s.dir("tmp"),
-		Thresholds: s.current().Thresholds(),
+		Thresholds: s.current().Thresholds(), Trace: s.trace,
 	}
 	submitted := submit.Options{
 		Config: s.current, Accounts: s.accounts, Queue: s.queue, Log: s.log, Registerer: s.registry, CIDKey: s.cidKey, Rand: s.opts.Rand,
-		Pedantic: s.opts.Pedantic || s.current().Static.Pedantic,
+		Pedantic: s.opts.Pedantic || s.current().Static.Pedantic, Trace: s.trace,
 	}
 	if s.opts.Local == nil {
 		received.Resolver = s.opts.Resolver
@@ -404,7 +409,7 @@ func (s *System) makeMail(ctx context.Context) error {
 	opts := delivery.Options{
 		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Policies: s.policyCache, Roots: s.opts.Roots, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
-		Workers: int(q.Deliveries + q.LocalDeliveries),
+		Workers: int(q.Deliveries + q.LocalDeliveries), Trace: s.trace,
 	}
 	if s.opts.Delivery != nil {
 		s.opts.Delivery(&opts)
@@ -444,7 +449,7 @@ func (s *System) makeServers(context.Context) error {
 		Log: s.log, Receiver: s.receiver, Submitter: s.submit, Auth: s.auth, CIDs: s.cids, Opaque: s.cidKey.Seal,
 		Registerer: s.registry, Panicked: s.panics.In("smtpserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt), Exempt: exempt,
-		Pedantic: pedantic, Product: product, Grace: s.opts.Grace, Extensions: honoured,
+		Pedantic: pedantic, Product: product, Grace: s.opts.Grace, Extensions: honoured, Trace: s.trace,
 	})
 	if err != nil {
 		return err
@@ -502,6 +507,7 @@ func (s *System) Close() error {
 	if s.accounts != nil {
 		errs = append(errs, s.accounts.Close())
 	}
+	errs = append(errs, s.trace.Close())
 	if s.policies != nil {
 		errs = append(errs, s.policies.Close())
 	}

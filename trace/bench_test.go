@@ -16,7 +16,7 @@ func attempted(i int64) Event {
 		Rcpts: []Rcpt{{fmt.Sprintf("user%d@other.example", i%10000), i}}, Subject: "Lunch on Tuesday?", Size: 4321,
 		Attempt: &Attempt{
 			Number: 1, Took: 123 * time.Millisecond, Transport: "direct", Host: "mx1.other.example", IP: "192.0.2.25", LocalIP: "198.51.100.7",
-			TLS: "dane", Version: "TLS1.3 TLS_AES_128_GCM_SHA256", Policy: "dane", Finding: "2 usable TLSA records", Result: ResultDelivered, Code: 250, Enhanced: "2.0.0",
+			TLS: "dane", Version: "TLS1.3 TLS_AES_128_GCM_SHA256", Policy: "dane", DANE: "usable", Result: ResultDelivered, Code: 250, Enhanced: "2.0.0",
 			Reply: "250 2.0.0 Ok: queued as 4XyZ123456z",
 		},
 	}

@@ -147,18 +147,35 @@ type Attempt struct {
 	Host      string        `json:"host,omitempty"`
 	IP        string        `json:"ip,omitempty"`
 	LocalIP   string        `json:"localIp,omitempty"`
-	TLS       string        `json:"tls,omitempty"`     // "none", "unverified", "pkix", "dane" or "pkix+dane".
-	Version   string        `json:"version,omitempty"` // Of TLS, with the cipher suite.
-	Policy    string        `json:"policy,omitempty"`  // What decided about TLS, in a word.
-	Finding   string        `json:"finding,omitempty"` // How that came about, for people.
-	Result    string        `json:"result"`            // One of Result….
+	TLS       string        `json:"tls,omitempty"`       // How the connection was protected: "none", "unverified", "pkix", "dane" or "pkix+dane".
+	Version   string        `json:"version,omitempty"`   // Of TLS, with the cipher suite.
+	Policy    string        `json:"policy,omitempty"`    // What decided about TLS, in a word.
+	STS       string        `json:"sts,omitempty"`       // Mode of the domain's MTA-STS policy, "unknown" if it could not be had.
+	STSMatch  bool          `json:"stsMatch,omitempty"`  // The host is in that policy.
+	DANE      string        `json:"dane,omitempty"`      // What the host's TLSA records say: "none", "unknown", "unusable" or "usable".
+	PKIXError string        `json:"pkixError,omitempty"` // Why its certificate is not good by common authorities, also where that doesn't matter.
+	DANEError string        `json:"daneError,omitempty"` // Likewise by TLSA records, or why those are unknown.
+	TLSError  string        `json:"tlsError,omitempty"`  // Why TLS failed, also if the message went without.
+	Result    string        `json:"result"`              // One of Result….
 	Code      int64         `json:"code,omitempty"`
 	Enhanced  string        `json:"enhanced,omitempty"`
 	Reply     string        `json:"reply,omitempty"` // Of the server, that took it.
 	Error     string        `json:"error,omitempty"` // For people, with the server's reply if there was one.
 	Permanent bool          `json:"permanent,omitempty"`
 	Cause     string        `json:"cause,omitempty"` // What went wrong, for administrators: it has more than the sender is told.
+	Tried     []Tried       `json:"tried,omitempty"` // Other failures in this attempt, as at hosts before, in their order.
 	Next      time.Time     `json:"next,omitzero"`   // The next attempt, if there is one.
+}
+
+// Tried is a failure in an attempt that does not count, because of what came of other
+// hosts.
+type Tried struct {
+	Host   string `json:"host,omitempty"`
+	IP     string `json:"ip,omitempty"`
+	TLS    string `json:"tls,omitempty"`
+	Policy string `json:"policy,omitempty"`
+	Error  string `json:"error"`
+	Cause  string `json:"cause,omitempty"`
 }
 
 // Notice is a notification to the sender.
@@ -179,12 +196,14 @@ type Answer struct {
 	Suppressed bool   `json:"suppressed,omitempty"` // The address is on the account's suppression list now.
 }
 
-// Change is a change of a message in the queue.
+// Change is a change of a message in the queue, with what holds after it.
 type Change struct {
-	What string    `json:"what"`         // "hold", "unhold", "drop", "fail", "schedule", "transport", "requiretls".
-	By   string    `json:"by,omitempty"` // Who.
-	Next time.Time `json:"next,omitzero"`
-	To   string    `json:"to,omitempty"` // The new value.
+	What       string    `json:"what"`         // As "held", "released", "dropped", "rescheduled".
+	By         string    `json:"by,omitempty"` // Who.
+	State      string    `json:"state,omitempty"`
+	Next       time.Time `json:"next,omitzero"` // The next attempt.
+	Transport  string    `json:"transport,omitempty"`
+	RequireTLS *bool     `json:"requireTls,omitempty"`
 }
 
 // Missing says that there are no events about some time before.

@@ -52,7 +52,7 @@ func (l *Log) Lookup(ctx context.Context, q Query) (Found, error) {
 	if q.Max <= 0 || q.Max > EventsMax {
 		q.Max = EventsMax
 	}
-	q.MessageID, q.Address = TrimMessageID(q.MessageID), foldAddress(q.Address)
+	q.MessageID, q.Address = foldMessageID(q.MessageID), foldAddress(q.Address)
 	q.Since = clean(q.Since)
 	if oldest := time.Now().Add(-l.opts.KeepFor); q.Since.Before(oldest) {
 		q.Since = oldest

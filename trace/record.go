@@ -65,6 +65,9 @@ func TrimMessageID(s string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(s), "<"), ">")
 }
 
+// foldMessageID returns a Message-ID as events have it.
+func foldMessageID(s string) string { return cut(TrimMessageID(s), textMax) }
+
 // foldAddress returns an address so that its spellings are the same. Localparts
 // differ in case too seldom for that to be looked at.
 func foldAddress(s string) string { return strings.ToLower(s) }

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -131,10 +132,13 @@ func (s *series) openSegment(seq int64, last bool) error {
 	found := scan(b)
 	found.seq = seq
 	s.damaged += found.damaged
-	if found.size < info.Size() {
-		if err := os.Truncate(s.path(seq, logSuffix), found.size); err != nil {
-			return err
-		}
+	if found.damaged > 0 {
+		err = s.mend(seq, b, &found)
+	} else if found.size < info.Size() {
+		err = os.Truncate(s.path(seq, logSuffix), found.size)
+	}
+	if err != nil {
+		return err
 	}
 	s.segments, s.keys = append(s.segments, found.segment), found.keys
 	if !last {
@@ -142,6 +146,19 @@ func (s *series) openSegment(seq int64, last bool) error {
 	}
 	s.file, err = os.OpenFile(s.path(seq, logSuffix), os.O_WRONLY|os.O_APPEND, filePerm)
 	return err
+}
+
+// mend writes a segment anew without the lines that are damaged: what power loss left
+// between others.
+func (s *series) mend(seq int64, b []byte, found *scanned) error {
+	var whole []byte
+	for line := range bytes.Lines(b[:found.size]) {
+		if _, ok := parseRecord(bytes.TrimSuffix(line, []byte("\n"))); ok {
+			whole = append(whole, line...)
+		}
+	}
+	found.size = int64(len(whole))
+	return atomicfile.WriteFile(s.path(seq, logSuffix), whole, filePerm)
 }
 
 // current returns the last segment.

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -28,11 +29,15 @@ func (e *Event) shortened(level int) Event {
 	out.Verdict = copied(out.Verdict, c.verdict)
 	out.Refusal = copied(out.Refusal, func(r *Refusal) { c.texts(&r.Reply, &r.Reason, &r.Text) })
 	out.Attempt = copied(out.Attempt, func(a *Attempt) {
-		c.texts(&a.Transport, &a.Host, &a.Version, &a.Finding, &a.Reply, &a.Error, &a.Cause, &a.Enhanced)
+		a.Tried = cutList(c, a.Tried)
+		for i := range a.Tried {
+			c.texts(&a.Tried[i].Host, &a.Tried[i].Error, &a.Tried[i].Cause)
+		}
+		c.texts(&a.Transport, &a.Host, &a.Version, &a.PKIXError, &a.DANEError, &a.TLSError, &a.Reply, &a.Error, &a.Cause, &a.Enhanced)
 	})
 	out.Notice = copied(out.Notice, func(n *Notice) { c.texts(&n.To, &n.MessageID, &n.Error) })
 	out.Answer = copied(out.Answer, func(a *Answer) { c.texts(&a.Action, &a.Status, &a.Diagnostic, &a.MessageID) })
-	out.Change = copied(out.Change, func(h *Change) { c.texts(&h.By, &h.To) })
+	out.Change = copied(out.Change, func(h *Change) { c.texts(&h.What, &h.By, &h.Transport) })
 	return out
 }
 
@@ -79,6 +84,13 @@ func (c cutter) verdict(v *Verdict) {
 		c.texts(&v.Steps[i].Name, &v.Steps[i].Finding, &v.Steps[i].Effect)
 	}
 }
+
+// textMax bounds a text that comes from the header of a message, in bytes.
+const textMax = 300
+
+// Clip returns a text from the header of a message as an event may have it: bounded,
+// and by itself, so that the event does not keep the whole header in memory.
+func Clip(s string) string { return strings.Clone(cut(s, textMax)) }
 
 // cut shortens a text to at most n bytes and a mark that it was.
 func cut(s string, n int) string {

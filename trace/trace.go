@@ -9,14 +9,12 @@
 package trace
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -77,7 +75,7 @@ type Log struct {
 
 // Stats is what a Log has done and has.
 type Stats struct {
-	Events  int64 // Written, or to be.
+	Events  int64 // Written.
 	Dropped int64 // Not kept.
 	Bytes   int64 // Of the files.
 }
@@ -114,7 +112,8 @@ func (l *Log) openFiles() error {
 			return err
 		}
 		if s.damaged > 0 {
-			l.opts.Log.Warn("lines of trace are damaged", "series", name, "lines", s.damaged)
+			l.opts.Log.Warn("lines of trace were damaged, and are dropped", "series", name, "lines", s.damaged)
+			l.dropped += s.damaged
 		}
 		l.series, l.enc = append(l.series, s), append(l.enc, &encoder{})
 		l.stats.Bytes += s.bytes()
@@ -153,9 +152,7 @@ func (l *Log) Append(e Event) {
 		e.Time = time.Now()
 	}
 	e.Time = clean(e.Time)
-	if strings.HasPrefix(e.MessageID, "<") {
-		e.MessageID = TrimMessageID(e.MessageID)
-	}
+	e.MessageID = foldMessageID(e.MessageID)
 	l.mu.Lock()
 	n := len(l.pending)
 	if l.closed || n >= pendingMax {
@@ -165,7 +162,6 @@ func (l *Log) Append(e Event) {
 		return
 	}
 	l.pending = append(l.pending, e)
-	l.stats.Events++
 	l.mu.Unlock()
 	switch n {
 	case 0:
@@ -267,10 +263,15 @@ func (l *Log) writeSeries(i int, now time.Time) {
 	}
 	if err := l.series[i].write(w, now); err != nil {
 		l.lost(w.events, err)
-	} else if l.failed {
+		return
+	}
+	if l.failed {
 		l.failed = false
 		l.opts.Log.Info("traces of messages are written again")
 	}
+	l.mu.Lock()
+	l.stats.Events += w.events
+	l.mu.Unlock()
 }
 
 // lost notes that events could not be written. It is logged once until it is over.
@@ -283,7 +284,6 @@ func (l *Log) lost(events int64, err error) {
 	defer l.mu.Unlock()
 	l.dropped += events
 	l.stats.Dropped += events
-	l.stats.Events -= events
 }
 
 // expire removes what is too old or too much.
@@ -350,13 +350,13 @@ func (l *Log) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// Sync writes what is pending to the files, without syncing them.
-func (l *Log) Sync(ctx context.Context) error {
+// Flush waits until what was appended is in the files, as far as they can be written:
+// for who has so many events that others would have no room.
+func (l *Log) Flush() {
 	if l == nil {
-		return nil
+		return
 	}
 	l.files.Lock()
 	defer l.files.Unlock()
 	l.flush()
-	return ctx.Err()
 }

@@ -117,8 +117,9 @@ func TestNil(t *testing.T) {
 	t.Parallel()
 	var l *Log
 	l.Append(Event{})
+	l.Flush()
 	f, err := l.Lookup(t.Context(), Query{ID: 1})
-	if len(f.Events) != 0 || err != nil || l.Stats() != (Stats{}) || l.Sync(t.Context()) != nil || l.Close() != nil {
+	if len(f.Events) != 0 || err != nil || l.Stats() != (Stats{}) || l.Close() != nil {
 		t.Errorf("got %+v, %v", f, err)
 	}
 }
@@ -178,8 +179,8 @@ func TestTornTail(t *testing.T) {
 		l.Append(Event{Kind: Attempted, Text: "next", Rcpts: []Rcpt{{QueueID: 1}}})
 		lines := bytes.Count(whole[:n], []byte("\n"))
 		f := checkFound(t, l, Query{ID: 1}, append([]string{"0", "1", "2"}[:lines], "next")...)
-		if told := len(f.Gaps) == 1 && f.Gaps[0].Missing.Restart; told != (lines > 0) {
-			t.Errorf("cut at %d: says that the process died: %v", n, told)
+		if told := slices.ContainsFunc(f.Gaps, func(e Event) bool { return e.Missing.Restart }); told != (lines > 0) {
+			t.Errorf("cut at %d: says that the process died: %v, %+v", n, told, f.Gaps)
 		}
 		if problems, err := Check(t.Context(), dir); len(problems) > 0 || err != nil {
 			t.Errorf("cut at %d: %v, %v", n, problems, err)
@@ -220,7 +221,14 @@ func TestDamaged(t *testing.T) {
 		t.Errorf("check: %v, %v", problems, err)
 	}
 	l = open(t, dir, 1<<20)
-	checkFound(t, l, Query{ID: 1}, "0", "2")
+	f := checkFound(t, l, Query{ID: 1}, "0", "2")
+	if len(f.Gaps) != 1 || f.Gaps[0].Missing.Events != 1 {
+		t.Errorf("gaps: %+v", f.Gaps)
+	}
+	closeLog(t, l)
+	if problems, err := Check(t.Context(), dir); len(problems) > 0 || err != nil {
+		t.Errorf("check of what was mended: %v, %v", problems, err)
+	}
 }
 
 // TestSizeBound fills a log: it keeps to its size, what is newest stays, and what is
@@ -314,7 +322,7 @@ func TestFlood(t *testing.T) {
 	l.write()
 	l.Append(Event{Kind: Attempted, Text: "after", Rcpts: []Rcpt{{QueueID: 2}}})
 	f := checkFound(t, l, Query{ID: 2}, "after")
-	if s := l.Stats(); s.Dropped < 10 || s.Dropped+s.Events != pendingMax+11 {
+	if s := l.Stats(); s.Dropped < 10 || s.Dropped+s.Events < pendingMax+11 {
 		t.Errorf("got %+v", s)
 	}
 	if len(f.Gaps) == 0 || f.Gaps[0].Missing.Events < 10 {
