@@ -155,7 +155,9 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 // writeConfig writes the configuration of a localserve and opens it.
 func (e *ctlEnv) writeConfig() *live.Config {
 	e.t.Helper()
-	static, err := config.FormatStatic(localStatic([]string{"127.0.0.1"}))
+	settings := localStatic([]string{"127.0.0.1"})
+	settings.Transports = map[string]config.Transport{"never": {Fail: &config.TransportFail{}}, "relay": {SMTP: &config.TransportSMTP{Host: "relay.example"}}}
+	static, err := config.FormatStatic(settings)
 	dynamic, derr := config.FormatDynamic(localDynamic())
 	err = errors.Join(err, derr,
 		os.WriteFile(filepath.Join(e.dir, config.StaticName), static, 0o600), os.WriteFile(filepath.Join(e.dir, config.DynamicName), dynamic, 0o600))

@@ -51,6 +51,7 @@ var ctlCalls = []ctlCall{
 	{name: "tlsPublicKeyRemove", doc: "Remove a TLS public key.", run: plain((*admin.Admin).TLSPublicKeyRemove)},
 	{name: "queueList", doc: "Messages in the queue.", run: plain((*admin.Admin).QueueList)},
 	{name: "queueSchedule", doc: "Change when the next attempts are.", run: plain((*admin.Admin).QueueSchedule)},
+	{name: "queueTransport", doc: "Choose the transport of messages.", run: plain((*admin.Admin).QueueTransport)},
 	{name: "queueFail", doc: "Give up messages and tell their senders.", run: plain((*admin.Admin).QueueFail)},
 	{name: "queueHold", doc: "Keep messages from being tried.", run: plain((*admin.Admin).QueueHold)},
 	{name: "queueUnhold", doc: "Let held messages be tried, in their time.", run: plain((*admin.Admin).QueueUnhold)},

@@ -44,6 +44,7 @@ var commands = []command{
 	{"queue hold", "[filter flags] [-json]", queueHoldHelp, runQueueHold},
 	{"queue unhold", "[filter flags] [-json]", queueUnholdHelp, runQueueUnhold},
 	{"queue schedule", "[filter flags] [-now] [-json] duration", queueScheduleHelp, runQueueSchedule},
+	{"queue transport", "[filter flags] [-json] name", queueTransportHelp, runQueueTransport},
 	{"queue fail", "[filter flags] [-json]", queueFailHelp, runQueueFail},
 	{"queue drop", "[filter flags] [-json]", queueDropHelp, runQueueDrop},
 	{"queue dump", "id", queueDumpHelp, runQueueDump},

@@ -25,7 +25,8 @@ Only messages for which all of these hold, all messages if none is given:
 	-nextattempt when    next attempt before or after such a time: "<1h" is in the next
 	                     hour or due
 	-hold true           those that are held, or with false the others
-	-transport name      to be sent with this transport; "" for the usual way
+	-transport name      those that this transport was chosen for by "queue transport";
+	                     with "" those that routes decide about
 	-n number            at most so many
 `
 

@@ -31,7 +31,7 @@ type QueueFilter struct {
 	Submitted   When    `json:"submitted,omitzero"`   // As ">-1h": in the last hour.
 	NextAttempt When    `json:"nextAttempt,omitzero"` // As "<1h": in the next hour, or due.
 	Hold        *bool   `json:"hold,omitempty"`       // Held, or not.
-	Transport   *string `json:"transport,omitempty"`  // Empty: the default way.
+	Transport   *string `json:"transport,omitempty"`  // Chosen for it. Empty: none was, routes decide.
 	Max         int     `json:"max,omitempty"`        // Take at most so many. 0: no maximum.
 }
 
@@ -56,7 +56,7 @@ type QueueMessage struct {
 	Attempts    int64          `json:"attempts"`
 	Results     []QueueAttempt `json:"results"` // Of the last attempts, the newest last.
 	DialedIP    string         `json:"dialedIp,omitempty"`
-	Transport   string         `json:"transport"` // Empty: the default way.
+	Transport   string         `json:"transport"` // Chosen for it. Empty: routes decide.
 	SMTPUTF8    bool           `json:"smtputf8"`
 	EightBit    bool           `json:"eightBit"`
 	RequireTLS  *bool          `json:"requireTls"` // Null: the sender said nothing.

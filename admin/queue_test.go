@@ -164,9 +164,13 @@ func TestQueueRefused(t *testing.T) {
 		wantError(t, test.name+", fail", err, User, test.words)
 		_, err = w.QueueDrop(t.Context(), QueueRequest{test.filter})
 		wantError(t, test.name+", drop", err, User, test.words)
+		_, err = w.QueueTransport(t.Context(), QueueTransportRequest{Filter: test.filter})
+		wantError(t, test.name+", transport", err, User, test.words)
 	}
 	_, err := w.QueueList(t.Context(), QueueListRequest{Sort: "size"})
 	wantError(t, "an order", err, User, `order by "size"`)
+	_, err = w.QueueTransport(t.Context(), QueueTransportRequest{Transport: "relay"})
+	wantError(t, "a transport", err, User, `no transport "relay"; none is configured`)
 	_, err = w.QueueDump(t.Context(), QueueDumpRequest{id + 1})
 	wantError(t, "a message that isn't there", err, NotFound, "no message 2 in the queue")
 	_, err = w.QueueDump(t.Context(), QueueDumpRequest{0})
@@ -189,6 +193,8 @@ func TestNoQueue(t *testing.T) {
 	wantError(t, "fail", err, Unavailable, "has no queue")
 	_, err = w.QueueDrop(t.Context(), QueueRequest{})
 	wantError(t, "drop", err, Unavailable, "has no queue")
+	_, err = w.QueueTransport(t.Context(), QueueTransportRequest{})
+	wantError(t, "transport", err, Unavailable, "has no queue")
 	_, err = w.QueueDump(t.Context(), QueueDumpRequest{})
 	wantError(t, "dump", err, Unavailable, "has no queue")
 }

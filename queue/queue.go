@@ -77,8 +77,8 @@ type Message struct {
 	Size     int64  // Of Prefix and content together.
 	Prefix   []byte `bstore:"-"` // Header fields in front of the content, for this recipient. Not in lists.
 
-	RequireTLS *bool // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
-	Transport  string
+	RequireTLS *bool             // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
+	Transport  string            // Chosen for it, see SetTransport. Empty: routes decide.
 	Extra      map[string]string // What who submitted it gave with it, for webhooks.
 
 	// What the sender asked for about notifications, RFC 3461.
