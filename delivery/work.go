@@ -191,7 +191,7 @@ func (d *delivery) note(ctx context.Context, m *queue.Message, t try, v verdict)
 		switch {
 		case f.ours:
 			level = slog.LevelError
-		case result == "failed" && v.notice == "":
+		case result == "failed" && m.MailFrom == "":
 			level = slog.LevelWarn // Nobody is told but here.
 		}
 	}

@@ -83,6 +83,18 @@ func international(t testing.TB) *Message {
 	return m
 }
 
+// succeeded returns a notification of success, about one recipient.
+func succeeded(t testing.TB, subject string, a Action) *Message {
+	m := failed(t)
+	m.Subject, m.Text = subject, "Your message has arrived at:\n\n\tjane@example.com\n"
+	r := &m.Recipients[0]
+	r.Action, r.Status = a, "2.1.5"
+	if r.Diagnostic = "250 2.1.5 taken"; a != Relayed {
+		r.RemoteMTA, r.RemoteIP, r.Diagnostic = dns.Domain{}, "", ""
+	}
+	return m
+}
+
 // TestGolden compares whole messages with those in testdata.
 func TestGolden(t *testing.T) {
 	t.Parallel()
@@ -96,11 +108,18 @@ func TestGolden(t *testing.T) {
 	delayed.Recipients[0].RetryUntil = testDate.Add(24 * time.Hour)
 	fullUTF8 := international(t)
 	fullUTF8.Full = true
+	full8Bit := failed(t)
+	full8Bit.Full, full8Bit.EightBit = true, true
+	full8Bit.Original = []byte(strings.Replace(original, "\r\n\r\n", "\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n¿", 1))
 	for _, c := range []struct {
 		name string
 		m    *Message
 		utf8 bool
 	}{
+		{"delivered", succeeded(t, "Delivered: lunch", Delivered), false},
+		{"expanded", succeeded(t, "Delivered: lunch", Expanded), false},
+		{"relayed", succeeded(t, "Passed on: lunch", Relayed), false},
+		{"full-8bit", full8Bit, false},
 		{"failed", failed(t), false},
 		{"full", full, false},
 		{"delayed", delayed, false},
@@ -139,7 +158,7 @@ func checkForm(t *testing.T, msg []byte, utf8 bool) {
 	if hasOddLines(msg) || hasLongLine(msg) || bytes.IndexByte(msg, 0) >= 0 {
 		t.Errorf("message has lines it must not have: %q", msg)
 	}
-	if !utf8 && !isASCII(string(msg)) {
+	if !utf8 && !isASCII(string(msg)) && !strings.Contains(string(msg), "\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n") {
 		t.Errorf("message is not 7-bit: %q", msg)
 	}
 	header := message.NewHeader(msg)

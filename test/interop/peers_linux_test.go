@@ -32,6 +32,7 @@ func testPostfix(t *testing.T, dir string) {
 		t.Run("from sendmail", e.testSendmail)
 		t.Run("refused", e.testRefused)
 		t.Run("bounced later", e.testBouncedLater)
+		t.Run("notified", e.testNotified)
 	})
 	if n := w.count(t, "alice", "early"); n != 0 {
 		t.Errorf("alice has %d messages about the one that was delayed", n)

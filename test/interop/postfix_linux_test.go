@@ -63,6 +63,7 @@ const postfixMaster = postfixIP + `:25 inet n - n - - smtpd
   -o smtpd_tls_protocols=TLSv1
 ` + plainIP + `:25 inet n - n - - smtpd
   -o smtpd_tls_security_level=none
+  -o smtpd_discard_ehlo_keywords=silent-discard,dsn
 pickup unix n - n 1 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
