@@ -264,13 +264,13 @@ func TestTLSPublicKeyLife(t *testing.T) {
 		t.Errorf("list: got %q, want %q", list, want)
 	}
 	pem := string(both[strings.Index(string(both), "-----BEGIN CERTIFICATE"):])
-	if got := l.must(t, "", "config", "tlspubkey", "get", fingerprint); !strings.HasSuffix(got, "\n\n"+pem) || !strings.Contains(got, "IMAP preauth  true\n") {
+	if got := l.must(t, "", "config", "tlspubkey", "get", "--", fingerprint); !strings.HasSuffix(got, "\n\n"+pem) || !strings.Contains(got, "IMAP preauth  true\n") {
 		t.Errorf("get: got %s", got)
 	}
 	if code, out := l.command(t, string(both), "config", "tlspubkey", "add", "mox@localhost"); code != exitError || out != "mox: this key is registered already\n" {
 		t.Errorf("add again: got %d, %s", code, out)
 	}
-	l.must(t, "", "config", "tlspubkey", "rm", fingerprint)
+	l.must(t, "", "config", "tlspubkey", "rm", "--", fingerprint)
 	ended(imap, submission)
 	l.must(t, string(both), "config", "tlspubkey", "add", "-no-imap-preauth", "mox@localhost", "my laptop")
 	imap = l.talk(t, localIMAPS, config)

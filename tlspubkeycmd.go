@@ -33,6 +33,8 @@ logged in.
 
 const tlspubkeyGetHelp = `Print a TLS public key, and its certificate in PEM form.
 
+A fingerprint that begins with - comes behind --.
+
 	-json  print it as JSON
 `
 
@@ -50,7 +52,8 @@ name is the certificate's common name.
 
 const tlspubkeyRmHelp = `Remove a TLS public key.
 
-Nobody can log in with it any more, and all connections of its account are ended.
+Nobody can log in with it any more, and all connections of its account are ended. A
+fingerprint that begins with - comes behind --.
 
 	-json  print what it was as JSON
 `
