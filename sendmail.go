@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/config"
+	"github.com/mjl-/mox/smtp"
 )
 
 const sendmailHelp = `Submit a message to a mail server, as the sendmail of other systems.
@@ -34,10 +35,16 @@ without @ is the configured DefaultDestination.
 	-F name     full name of the sender
 	-f address  ignored; but -f '' or '<>' asks for no notification of failures
 	-r address  the same
+	-N events   notifications wanted: never, or some of success, failure and delay,
+	            with commas between them
+	-R what     full or hdrs: notifications of failures return the whole message, or
+	            its header
+	-V id       notifications have this id, printable ASCII
 	-v          show the conversation with the server
 	-C file     another configuration
 
-Other flags of sendmail are accepted and ignored, but for those that ask for
+What -N, -R and -V ask for is passed on to a server that has the extension DSN, and
+otherwise left out. Other flags of sendmail are accepted and ignored, but for those that ask for
 something else than sending a message: -bp says that the queue is empty, -bi, -bh,
 -I and -q do nothing, since there is no queue and there are no aliases, and -bs,
 -bd, -bt and -bv are refused. Flags end at --.
@@ -105,15 +112,17 @@ func isSetgid() bool { return os.Getgid() != os.Getegid() }
 
 // sendmailFlags is what the arguments of sendmail say.
 type sendmailFlags struct {
-	fromHeader bool   // -t
-	dots       bool   // -i: a dot is a line as others.
-	nullSender bool   // -f ''
-	verbose    bool   // -v
-	name       string // -F
-	config     string // -C
-	nothing    bool   // There is nothing to do without recipients.
-	other      bool   // Something else is asked for than sending, and there is nothing to do.
-	queue      bool   // -bp, of the above.
+	fromHeader bool         // -t
+	dots       bool         // -i: a dot is a line as others.
+	nullSender bool         // -f ''
+	verbose    bool         // -v
+	name       string       // -F
+	config     string       // -C
+	notify     smtp.Notify  // -N
+	dsn        smtp.MailDSN // -R, -V
+	nothing    bool         // There is nothing to do without recipients.
+	other      bool         // Something else is asked for than sending, and there is nothing to do.
+	queue      bool         // -bp, of the above.
 	to         []string
 }
 
@@ -199,8 +208,29 @@ func (f *sendmailFlags) setValue(letter byte, value string) error {
 		f.config = value
 	case 'b':
 		return f.setMode(value)
+	case 'N', 'R', 'V':
+		if !f.setNotify(letter, value) {
+			return &usageError{fmt.Sprintf("-%c can't have the value %q", letter, value)}
+		}
 	}
 	return nil
+}
+
+// setNotify takes what is asked for about notifications. It returns false for what
+// could not be asked of a server.
+func (f *sendmailFlags) setNotify(letter byte, value string) (ok bool) {
+	switch letter {
+	case 'N':
+		f.notify, ok = smtp.ParseNotify(value)
+	case 'R':
+		f.dsn.Return = strings.ToUpper(value)
+		ok = f.dsn.Return == "FULL" || f.dsn.Return == "HDRS"
+	case 'V':
+		f.dsn.EnvelopeID = value
+		_, err := smtp.ParseMailFrom("FROM:<>"+f.dsn.Params(), smtp.ParseOptions{Extensions: smtp.Extensions{DSN: true}})
+		ok = err == nil && value != ""
+	}
+	return ok
 }
 
 // setMode takes what -b asks for.

@@ -23,6 +23,7 @@ import (
 
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/smtp"
 )
 
 func TestParseSendmail(t *testing.T) {
@@ -42,7 +43,7 @@ func TestParseSendmail(t *testing.T) {
 		{"a value behind flags in one", "-tiFName", sendmailFlags{fromHeader: true, dots: true, name: "Name"}, ""},
 		{"-oi", "-oi a", sendmailFlags{dots: true, to: []string{"a"}}, ""},
 		{"-o i", "-o i a", sendmailFlags{dots: true, to: []string{"a"}}, ""},
-		{"values that are no recipients", "-f b@x.org -r c@x.org -O x=y -B 8BITMIME -N never -X log a", sendmailFlags{to: []string{"a"}}, ""},
+		{"values that are no recipients", "-f b@x.org -r c@x.org -O x=y -B 8BITMIME -L x -X log a", sendmailFlags{to: []string{"a"}}, ""},
 		{"the null sender", "-f '' a", sendmailFlags{nullSender: true, to: []string{"a"}}, ""},
 		{"the null sender in brackets", "-r<> a", sendmailFlags{nullSender: true, to: []string{"a"}}, ""},
 		{"flags behind recipients", "a -i", sendmailFlags{dots: true, to: []string{"a"}}, ""},
@@ -55,6 +56,16 @@ func TestParseSendmail(t *testing.T) {
 		{"the queue, listed", "-bp", sendmailFlags{other: true, queue: true}, ""},
 		{"aliases, made", "-bi", sendmailFlags{other: true}, ""},
 		{"aliases", "-I", sendmailFlags{nothing: true}, ""},
+
+		{"notifications", "-N delay,Success -R hdrs -Vid+1 a", sendmailFlags{notify: "SUCCESS,DELAY", dsn: smtp.MailDSN{Return: "HDRS", EnvelopeID: "id+1"}, to: []string{"a"}}, ""},
+		{"no notifications", "-Nnever -RFULL a", sendmailFlags{notify: smtp.NotifyNever, dsn: smtp.MailDSN{Return: "FULL"}, to: []string{"a"}}, ""},
+		{"notifications of something else", "-N read a", sendmailFlags{}, `-N can't have the value "read"`},
+		{"notifications never and sometimes", "-N never,delay a", sendmailFlags{}, `-N can't have the value "never,delay"`},
+		{"a part of the message", "-R body a", sendmailFlags{}, `-R can't have the value "body"`},
+		{"an id beyond ASCII", "-V ü a", sendmailFlags{}, `-V can't have the value "ü"`},
+		{"no id", "-V '' a", sendmailFlags{}, `-V can't have the value ""`},
+		{"the longest id", "-V " + strings.Repeat("x", 100) + " a", sendmailFlags{dsn: smtp.MailDSN{EnvelopeID: strings.Repeat("x", 100)}, to: []string{"a"}}, ""},
+		{"an id that is too long", "-V " + strings.Repeat("x", 101) + " a", sendmailFlags{}, `-V can't have the value "` + strings.Repeat("x", 101) + `"`},
 
 		{"nothing", "", sendmailFlags{}, "no recipients, and no -t"},
 		{"flags only", "-i", sendmailFlags{}, "no recipients, and no -t"},
@@ -364,6 +375,28 @@ func TestSendmailRequireTLS(t *testing.T) {
 		messages, _ := b.take()
 		if len(messages) != 1 || messages[0].requireTLS != tc.requireTLS || strings.Count(messages[0].text, "TLS-Required: No\r\n") != map[bool]int{true: 1}[tc.header] {
 			t.Errorf("RequireTLS %q: got %+v", tc.value, messages)
+		}
+	}
+}
+
+// TestSendmailNotify checks that what is asked for about notifications gets to a
+// server that has DSN.
+func TestSendmailNotify(t *testing.T) {
+	t.Parallel()
+	b := newSubmitServer(t, true)
+	h := newSender(t, b, func(*config.Submit) {})
+	for _, tc := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"nothing", nil, "  []"},
+		{"all", []string{"-N", "success,failure", "-R", "full", "-V", "my id=1"}, "FULL my id=1 [SUCCESS FAILURE]"},
+		{"never", []string{"-N", "never"}, "  [NEVER]"},
+	} {
+		h.sent("hi\n", append(tc.args, "a@example.org")...)
+		if messages, _ := b.take(); len(messages) != 1 || messages[0].asked != tc.want {
+			t.Errorf("%s: got %+v, want %q", tc.name, messages, tc.want)
 		}
 	}
 }

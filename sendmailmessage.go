@@ -31,6 +31,8 @@ type composedMessage struct {
 	text     []byte // Header and body, with CRLF.
 	eightBit bool
 	smtputf8 bool // The header needs it.
+	dsn      smtp.MailDSN
+	notify   smtp.Notify
 }
 
 // mailField is a field of a header.
@@ -66,7 +68,7 @@ func composeSendmail(c *config.SubmitClient, f sendmailFlags, raw []byte, now ti
 	if err := o.lines(); err != nil {
 		return nil, err
 	}
-	m := &composedMessage{to: o.to, text: o.add.Bytes()}
+	m := &composedMessage{to: o.to, text: o.add.Bytes(), dsn: f.dsn, notify: f.notify}
 	for _, field := range o.fields {
 		m.text = append(m.text, field.raw...)
 	}

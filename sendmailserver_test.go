@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -44,6 +45,7 @@ type submitted struct {
 	from, text string
 	to         []string
 	requireTLS bool
+	asked      string // About notifications.
 }
 
 // newSubmitServer starts a server. It takes five recipients at a time.
@@ -53,7 +55,7 @@ func newSubmitServer(t *testing.T, immediate bool) *submitServer {
 	s := gosmtp.NewServer(b)
 	s.Domain = "mail.example.org"
 	s.AllowInsecureAuth = true
-	s.EnableREQUIRETLS = true
+	s.EnableREQUIRETLS, s.EnableDSN = true, true
 	s.MaxRecipients = 5
 	s.TLSConfig = &tls.Config{Certificates: []tls.Certificate{b.cert}, ClientAuth: tls.RequestClientCert}
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -127,15 +129,16 @@ func (s *submitSession) Reset()        { s.message = submitted{} }
 func (s *submitSession) Logout() error { return nil }
 
 func (s *submitSession) Mail(from string, opts *gosmtp.MailOptions) error {
-	s.message = submitted{from: from, requireTLS: opts.RequireTLS}
+	s.message = submitted{from: from, requireTLS: opts.RequireTLS, asked: string(opts.Return) + " " + opts.EnvelopeID}
 	return nil
 }
 
-func (s *submitSession) Rcpt(to string, _ *gosmtp.RcptOptions) error {
+func (s *submitSession) Rcpt(to string, opts *gosmtp.RcptOptions) error {
 	if strings.HasPrefix(to, "nobody@") {
 		return &gosmtp.SMTPError{Code: 550, EnhancedCode: gosmtp.EnhancedCode{5, 1, 1}, Message: "no such user"}
 	}
 	s.message.to = append(s.message.to, to)
+	s.message.asked += fmt.Sprint(" ", opts.Notify)
 	return nil
 }
 

@@ -82,12 +82,18 @@ func (s *submitter) transaction(ctx context.Context, c *smtpclient.Client, m *co
 	if limit := c.Extensions().RcptMax; limit > 0 && int64(len(to)) > limit {
 		to, rest = to[:limit], to[limit:]
 	}
+	asked := make([]smtp.RcptDSN, len(to))
+	for i := range asked {
+		asked[i].Notify = m.notify
+	}
 	result, _ := c.Send(ctx, smtpclient.Transaction{ // The error is in those of the recipients.
 		From:       m.from,
 		To:         to,
 		EightBit:   m.eightBit,
 		SMTPUTF8:   m.smtputf8,
 		RequireTLS: s.config.RequireTLS != nil && *s.config.RequireTLS,
+		DSN:        m.dsn,
+		RcptDSN:    asked,
 		Size:       int64(len(m.text)),
 		Content:    func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(m.text)), nil },
 	})

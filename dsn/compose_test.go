@@ -386,6 +386,28 @@ func TestOriginal(t *testing.T) {
 	}
 }
 
+// TestOriginalEightBit has a path for 8 bits in bodies, and not in headers.
+func TestOriginalEightBit(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, original, typ, encoding string }{
+		{"7 bits", "Subject: x\r\n\r\nbody", "message/rfc822", ""},
+		{"8 bits in the body", "Subject: x\r\n\r\n\xe9", "message/rfc822", "8bit"},
+		{"UTF-8 in the header", "Subject: é\r\n\r\nbody", "message/global-headers", quotedPrintable},
+		{"8 bits in the header that are not UTF-8", "Subject: \xe9\r\n\r\nbody", "text/rfc822-headers", quotedPrintable},
+	} {
+		m := failed(t)
+		m.Original, m.Full, m.EightBit = []byte(c.original), true, true
+		if p := m.originalPart(false); p.contentType != c.typ || p.encoding != c.encoding {
+			t.Errorf("%s: got %s in %q, want %s in %q", c.name, p.contentType, p.encoding, c.typ, c.encoding)
+		}
+		got, err := m.Compose(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkForm(t, got, false)
+	}
+}
+
 // TestHeaderLines shows that nothing in a header section makes lines of its own.
 func TestHeaderLines(t *testing.T) {
 	t.Parallel()

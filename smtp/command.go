@@ -212,7 +212,7 @@ func (r *RcptTo) set(p param, have Extensions) error {
 	var ok bool
 	switch {
 	case p.name == "NOTIFY" && have.DSN:
-		r.DSN.Notify, ok = parseNotify(p.value)
+		r.DSN.Notify, ok = ParseNotify(p.value)
 	case p.name == "ORCPT" && have.DSN:
 		r.DSN.Original, ok = parseOriginal(p.value)
 	default:

@@ -124,8 +124,9 @@ func (n Notify) OnFailure() bool { return n == "" || n.has("FAILURE") }
 // OnDelay is the same for a delay.
 func (n Notify) OnDelay() bool { return n == "" || n.has("DELAY") }
 
-// parseNotify parses the value of NOTIFY.
-func parseNotify(s string) (Notify, bool) {
+// ParseNotify parses the value of NOTIFY, in upper and lower case and any order. It
+// returns false for what is none.
+func ParseNotify(s string) (Notify, bool) {
 	if strings.EqualFold(s, string(NotifyNever)) {
 		return NotifyNever, true
 	}

@@ -206,7 +206,7 @@ func FuzzExtensions(f *testing.F) {
 		}
 		if r, err := ParseRcptTo("TO:<a@b.example> "+rcpt, all); err == nil {
 			line(r.DSN.Original, originalSizeMax)
-			if n, ok := parseNotify(string(r.DSN.Notify)); r.DSN.Notify != "" && (!ok || n != r.DSN.Notify) {
+			if n, ok := ParseNotify(string(r.DSN.Notify)); r.DSN.Notify != "" && (!ok || n != r.DSN.Notify) {
 				t.Fatalf("%q: got %q", rcpt, r.DSN.Notify)
 			}
 			for _, utf8 := range []bool{false, true} {

@@ -132,7 +132,8 @@ func (s *specimen) handOver(ctx context.Context, d *store.Dir, w *queue.Work) er
 }
 
 // queueRetired leaves messages that were delivered, with a notice of it that is to
-// be told, that failed, and that were dropped.
+// be told, that failed, and that were dropped. The notice is for an account that is
+// gone, so that it makes no mail of the day on which somebody looks.
 func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 	for _, r := range []queue.Result{
 		{OK: true, Code: 250, RemoteMTA: "mx.remote.example", RemoteIP: "192.0.2.9"},
@@ -151,7 +152,7 @@ func (s *specimen) queueRetired(ctx context.Context, q *queue.DB) error {
 			m := w.Messages[0]
 			rep := queue.Report{ID: m.ID, Result: r, DialedIP: r.RemoteIP, Event: event}
 			if r.OK {
-				rep.Notice = &queue.Notice{Key: m.Key + ":success", Account: Main, To: Main + "@" + Domain, Action: "relayed", Content: []byte("Subject: relayed\r\n\r\n")}
+				rep.Notice = &queue.Notice{Key: m.Key + ":success", Account: "gone", To: Main + "@" + Domain, Action: "relayed", Content: []byte("Subject: relayed\r\n\r\n")}
 			}
 			return []queue.Report{rep}, nil
 		})
