@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -99,7 +100,7 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	}
 	e.queue, err = queue.Open(t.Context(), queue.Options{
 		LogSize: 1 << 20, Dir: filepath.Join(data, "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
-		Local: func(string) bool { return false },
+		Local: func(string) bool { return false }, KeepRetired: func(string) time.Duration { return 72 * time.Hour },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -52,9 +52,11 @@ messages it was.
 
 const queueUnholdHelp = `Let held messages in the queue be tried, at the time of their next attempt.
 
-Held are those of "queue hold", messages for other servers in a queue that was
-restored from a backup, and messages whose content is damaged. To try them at once,
-"queue schedule -now 0" comes after it. Prints how many messages it was.
+Held are those of "queue hold" and of "queue holdrules add", messages for other
+servers in a queue that was restored from a backup, and messages whose content is
+damaged; "queue list -json" says which. Rules hold them no more once they are
+released. To try them at once, "queue schedule -now 0" comes after it. Prints how
+many messages it was.
 ` + queueFilterHelp + `
 	-json                print the number and the ids as JSON
 `

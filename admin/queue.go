@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/queue"
+	"github.com/mjl-/mox/smtp"
 )
 
 const (
@@ -61,6 +62,13 @@ type QueueMessage struct {
 	EightBit    bool           `json:"eightBit"`
 	RequireTLS  *bool          `json:"requireTls"` // Null: the sender said nothing.
 	EnvelopeID  string         `json:"envelopeId,omitempty"`
+
+	HoldReason queue.HoldReason `json:"holdReason,omitempty"` // Why it is held, or will be when the attempt that is running fails.
+	HoldRule   int64            `json:"holdRule,omitempty"`   // Id of the rule that holds it.
+	Return     string           `json:"return,omitempty"`     // RET of RFC 3461, and the next two.
+	Notify     smtp.Notify      `json:"notify,omitempty"`
+
+	OriginalRcpt string `json:"originalRcpt,omitempty"`
 }
 
 // QueueAttempt is what came of one attempt.
@@ -125,6 +133,7 @@ func queueMessage(m queue.Message) QueueMessage {
 		Queued: m.Queued.UTC(), NextAttempt: utc(m.NextAttempt), LastAttempt: utc(m.LastAttempt), LeaseUntil: utc(m.LeaseUntil), DelayTold: m.DelayTold,
 		Attempts: m.Attempts, Results: []QueueAttempt{}, DialedIP: m.DialedIP, Transport: m.Transport,
 		SMTPUTF8: m.SMTPUTF8, EightBit: m.EightBit, RequireTLS: m.RequireTLS, EnvelopeID: m.EnvelopeID,
+		HoldReason: m.HoldReason, HoldRule: m.HoldRule, Return: m.Return, Notify: m.Notify, OriginalRcpt: m.OriginalRcpt,
 	}
 	for _, r := range m.Results {
 		q.Results = append(q.Results, QueueAttempt{
@@ -195,6 +204,20 @@ func (a *Admin) QueueHold(ctx context.Context, req QueueRequest) (QueueChanged, 
 func (a *Admin) QueueUnhold(ctx context.Context, req QueueRequest) (QueueChanged, error) {
 	return a.change(ctx, "messages released", req.Filter, func(f queue.Filter) ([]queue.Message, error) {
 		return a.opts.Queue.Unhold(ctx, f)
+	})
+}
+
+// QueueRequireTLSRequest is for QueueRequireTLS.
+type QueueRequireTLSRequest struct {
+	Filter     QueueFilter `json:"filter"`
+	RequireTLS *bool       `json:"requireTls"` // True as REQUIRETLS, false as "TLS-Required: No", null neither.
+}
+
+// QueueRequireTLS changes what is asked of TLS for messages, from their next attempt
+// on.
+func (a *Admin) QueueRequireTLS(ctx context.Context, req QueueRequireTLSRequest) (QueueChanged, error) {
+	return a.change(ctx, "TLS of messages", req.Filter, func(f queue.Filter) ([]queue.Message, error) {
+		return a.opts.Queue.SetRequireTLS(ctx, f, req.RequireTLS)
 	})
 }
 

@@ -197,6 +197,18 @@ func TestNoQueue(t *testing.T) {
 	wantError(t, "transport", err, Unavailable, "has no queue")
 	_, err = w.QueueDump(t.Context(), QueueDumpRequest{})
 	wantError(t, "dump", err, Unavailable, "has no queue")
+	_, err = w.QueueRequireTLS(t.Context(), QueueRequireTLSRequest{})
+	wantError(t, "require TLS", err, Unavailable, "has no queue")
+	_, err = w.QueueHoldRuleList(t.Context(), Nothing{})
+	wantError(t, "list hold rules", err, Unavailable, "has no queue")
+	_, err = w.QueueHoldRuleAdd(t.Context(), QueueHoldRuleAddRequest{})
+	wantError(t, "add hold rule", err, Unavailable, "has no queue")
+	_, err = w.QueueHoldRuleRemove(t.Context(), QueueHoldRuleRemoveRequest{})
+	wantError(t, "remove hold rule", err, Unavailable, "has no queue")
+	_, err = w.QueueRetiredList(t.Context(), QueueRetiredListRequest{})
+	wantError(t, "list retired", err, Unavailable, "has no queue")
+	_, err = w.QueueRetiredGet(t.Context(), QueueRetiredGetRequest{})
+	wantError(t, "get retired", err, Unavailable, "has no queue")
 }
 
 // TestQueueList shows all there is to know of a message, before and after an

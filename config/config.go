@@ -202,10 +202,17 @@ func (c *Config) User() string {
 	return c.Static.User
 }
 
+// keepOfRemoved is how long what became of messages is kept whose account is gone:
+// an administrator may still be asked about them.
+const keepOfRemoved = 7 * 24 * time.Hour
+
 // KeepRetired returns how long it is kept what became of messages that an account
-// has sent.
+// has sent. An empty name is no account of ours: of those nothing is kept.
 func (c *Config) KeepRetired(account string) time.Duration {
-	return c.Dynamic.Accounts[account].KeepRetiredMessagePeriod
+	if a, ok := c.Dynamic.Accounts[account]; ok || account == "" {
+		return a.KeepRetiredMessagePeriod
+	}
+	return keepOfRemoved
 }
 
 // LoginDisabled returns the reason why nobody can log in to an account, empty if

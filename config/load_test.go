@@ -322,7 +322,7 @@ func TestMaxOutgoing(t *testing.T) {
 func TestKeepRetired(t *testing.T) {
 	t.Parallel()
 	c := &Config{Dynamic: Dynamic{Accounts: map[string]Account{"a": {KeepRetiredMessagePeriod: time.Hour}, "b": {}}}}
-	for account, want := range map[string]time.Duration{"a": time.Hour, "b": 0, "other": 0} {
+	for account, want := range map[string]time.Duration{"a": time.Hour, "b": 0, "": 0, "gone": 168 * time.Hour} {
 		if got := c.KeepRetired(account); got != want {
 			t.Errorf("%s: got %v, want %v", account, got, want)
 		}

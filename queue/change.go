@@ -180,8 +180,12 @@ func (db *DB) choose(ctx context.Context, match *matcher, pass func(m *Message) 
 // has changed.
 func (db *DB) editIDs(ctx context.Context, match *matcher, ids []int64, fn editor, changed func(r *messageRow)) error {
 	for len(ids) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-db.stop:
+			return ErrClosed
+		default:
 		}
 		n := min(len(ids), chunkMax)
 		e := &editing{db: db, match: match, fn: fn, ids: ids[:n], taken: map[*entry]bool{}}

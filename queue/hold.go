@@ -34,7 +34,7 @@ const (
 
 var (
 	// ErrHoldRule means that a rule can't be, or that there is one like it already.
-	ErrHoldRule = errors.New("queue: hold rule")
+	ErrHoldRule = errors.New("queue: hold rule is refused")
 
 	// ErrNoHoldRule means there is no such rule.
 	ErrNoHoldRule = errors.New("queue: no such hold rule")
@@ -147,9 +147,8 @@ func (db *DB) HoldRules() []HoldRule {
 // many. Those that are being delivered are held when that ends, if they are not
 // retired then. It fails with ErrHoldRule if there is such a rule already.
 //
-// If the process dies, or ctx ends, after the rule was made and before all messages
-// of the queue were looked at, the next start goes on with that, or adding the rule
-// again.
+// The end of ctx does not stop that once the rule is made. If the process dies or
+// stops meanwhile, the next start goes on with it.
 func (db *DB) AddHoldRule(ctx context.Context, r HoldRule) (rule HoldRule, held int, err error) {
 	leave, err := db.enter(ctx)
 	if err != nil {
@@ -164,11 +163,13 @@ func (db *DB) AddHoldRule(ctx context.Context, r HoldRule) (rule HoldRule, held 
 		run:   func(tx *tx) (err error) { row, err = tx.insertRule(r); return err },
 		apply: func() { db.setRules(append(db.rules.without(row.ID), row.rule())) },
 	})
-	if err != nil {
+	if errors.Is(err, ErrHoldRule) {
+		return r, 0, err
+	} else if err != nil {
 		return r, 0, fmt.Errorf("adding hold rule: %w", err)
 	}
 	db.waitRules() // From here on each message either was held by the rule, or is found.
-	if held, err = db.applyRule(ctx, row); err != nil {
+	if held, err = db.applyRule(context.WithoutCancel(ctx), row); err != nil {
 		return row.rule(), held, fmt.Errorf("holding messages in the queue: %w", err)
 	}
 	return row.rule(), held, nil
@@ -186,7 +187,7 @@ func (tx *tx) insertRule(r HoldRule) (holdRuleRow, error) {
 		case have.Pending:
 			return have, nil
 		default:
-			return holdRuleRow{}, fmt.Errorf("%w: rule %d is the same", ErrHoldRule, have.ID)
+			return holdRuleRow{}, fmt.Errorf("%w: rule %d is about the same messages", ErrHoldRule, have.ID)
 		}
 	}
 	if len(all) >= HoldRulesMax {

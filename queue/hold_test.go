@@ -91,7 +91,7 @@ func TestHoldRules(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
-	if _, _, err := w.db.AddHoldRule(t.Context(), HoldRule{Account: "anna", RecipientDomain: "remote.example"}); !errors.Is(err, ErrHoldRule) || !strings.Contains(err.Error(), "rule 1 is the same") {
+	if _, _, err := w.db.AddHoldRule(t.Context(), HoldRule{Account: "anna", RecipientDomain: "remote.example"}); !errors.Is(err, ErrHoldRule) || !strings.Contains(err.Error(), "rule 1 is about the same messages") {
 		t.Errorf("the same again: got %v", err)
 	}
 	errorless(t, w.db.RemoveHoldRule(t.Context(), 1))

@@ -12,6 +12,9 @@ import (
 // retiredMaxDefault bounds the retired messages that are kept, at about 1 KiB each.
 const retiredMaxDefault = 2_000_000
 
+// KeepRetired returns for how long what became of messages of an account is kept.
+func (db *DB) KeepRetired(account string) time.Duration { return db.opts.KeepRetired(account) }
+
 // listRetired returns retired messages. It reads an index in the order of the list,
 // and no more rows than it takes to find as many as are wanted.
 //

@@ -27,7 +27,7 @@ var errKilled = errors.New("as if killed")
 func (s *specimen) makeQueue(ctx context.Context) error {
 	err := s.withQueue(ctx, nil, func(q *queue.DB) error {
 		// One at a time: what is due is that which was just added.
-		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting, s.callHooks} {
+		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting, s.queueRule, s.callHooks} {
 			if err := step(ctx, q); err != nil {
 				return err
 			}
@@ -197,6 +197,15 @@ func (s *specimen) queueWaiting(ctx context.Context, q *queue.DB) error {
 		}
 	}
 	return nil
+}
+
+// queueRule leaves a rule that holds messages, and one that it holds.
+func (s *specimen) queueRule(ctx context.Context, q *queue.DB) error {
+	if _, _, err := q.AddHoldRule(ctx, queue.HoldRule{Account: Main, SenderDomain: Domain, RecipientDomain: "held.example"}); err != nil {
+		return err
+	}
+	_, err := s.add(ctx, q, "held by a rule", queue.New{Account: Main}, "bob@held.example")
+	return err
 }
 
 // queueLogged leaves messages that are in the log alone, one of which goes when the

@@ -160,7 +160,7 @@ func wantStates(t *testing.T, data string) {
 		}
 	}
 	want := []string{
-		"delivered: retired delivered", "dropped: retired dropped", "failed: retired failed", "held: held ",
+		"delivered: retired delivered", "dropped: retired dropped", "failed: retired failed", "held by a rule: held ", "held: held ",
 		"notification: waiting ", "through the queue: retired delivered",
 		"waiting after an attempt: waiting ", "waiting for its time: waiting ", "waiting in the log: waiting ", "was being delivered: waiting ",
 	}
