@@ -22,6 +22,7 @@ wanted=(
 	'strace    strace      counting fdatasync calls'
 	'ip        iproute2    network namespaces for servers that talk to each other'
 	'postfix   postfix     another mail server, as next and as previous hop'
+	'microsocks microsocks  a SOCKS proxy, for mail that goes through one'
 	'postgrey  postgrey    makes senders wait, for that mail server'
 	'nsd       nsd         an authoritative DNS server'
 	'ldns-signzone ldnsutils  signs zones of DNS'
