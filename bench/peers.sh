@@ -12,6 +12,9 @@
 #	bench/peers.sh env                addresses and so on, as shell assignments
 #	bench/peers.sh remove             stops, removes PEERS_DIR
 #
+# With PEERS_RELAY, an address with port, Postfix hands all other mail to a server there.
+# PEERS_DELIVERIES is how many messages it sends there at a time; its default if empty.
+#
 # Needs root. Accounts are user0@bench.test and on. START_PREFIX, if set, is a command
 # that the servers are started with, as strace; a %s in it becomes the server's name.
 set -euo pipefail
@@ -30,6 +33,9 @@ PEERS_IMAP_PORT=${PEERS_IMAP_PORT:-12643}
 # An address that a stub resolver answers on, port 53, if one runs. The servers then
 # see it as the only resolver.
 PEERS_DNS=${PEERS_DNS:-}
+
+PEERS_RELAY=${PEERS_RELAY:-}
+PEERS_DELIVERIES=${PEERS_DELIVERIES:-}
 
 packages=(postfix dovecot-core dovecot-imapd dovecot-lmtpd)
 postfix=$PEERS_DIR/postfix
@@ -178,6 +184,10 @@ configure_postfix() {
 		smtpd_sasl_type = dovecot
 		smtpd_sasl_path = $dovecot/run/auth-postfix
 	EOF
+	if [[ -n $PEERS_RELAY ]]; then
+		echo "relayhost = [${PEERS_RELAY%:*}]:${PEERS_RELAY##*:}" >>"$postfix/etc/main.cf"
+		[[ -z $PEERS_DELIVERIES ]] || printf 'default_process_limit = 200\ndefault_destination_concurrency_limit = %d\ninitial_destination_concurrency = %d\n' "$PEERS_DELIVERIES" "$PEERS_DELIVERIES" >>"$postfix/etc/main.cf"
+	fi
 	cat >"$postfix/etc/master.cf" <<-EOF
 		127.0.0.1:$PEERS_SMTP_PORT inet n - n - - smtpd
 		127.0.0.1:$PEERS_SUBMISSION_PORT inet n - n - - smtpd

@@ -4,7 +4,7 @@
 #
 #	bench/run.sh [part...]
 #
-# Parts: disk deliver submit account syncs first-sync idle login queue backup start; all by default. What is
+# Parts: disk deliver submit relay drain account syncs first-sync idle login queue backup start; all by default. What is
 # measured goes to standard output as Markdown, and row by row, in JSON, to a file that
 # is named at the end. Needs Go and strace, and root for the peers. Settings, in
 # the environment:
@@ -96,8 +96,8 @@ rounds() {
 	shift
 	for ((round = 1; round <= n; round++)); do
 		for s in "${servers[@]}"; do
-			[[ $s != postfix || $1 == part_deliver || $1 == part_submit || $1 == part_syncs ]] || continue
-			[[ $s != dovecot || $1 != part_submit ]] || continue
+			[[ $s != postfix || $1 == part_deliver || $1 == part_submit || $1 == part_relay || $1 == part_drain || $1 == part_syncs ]] || continue
+			[[ $s != dovecot || ($1 != part_submit && $1 != part_relay && $1 != part_drain) ]] || continue
 			[[ $s == mox || ($1 != part_queue && $1 != part_backup) ]] || continue
 			say "$1, round $round, $s"
 			"$1" "$s"
@@ -132,6 +132,57 @@ part_submit() {
 	submit "$1" "submit c=1" 1 "$(scaled 2000)"
 	submit "$1" "submit c=10" 10 "$(scaled 4000)"
 	submit "$1" "submit c=50" 50 "$(scaled 4000)"
+}
+
+relay=127.0.0.1:12799
+
+# relayed has a server hand all mail to a sink.
+relayed() {
+	local -x MOX_RELAY=$relay PEERS_RELAY=$relay MOX_USER=user%d@mox.test
+	"$@"
+}
+
+# part_relay has users send to other domains, until the sink that all goes to has it.
+part_relay() {
+	local c
+	relayed fresh "$1"
+	PIDS=$(relayed server pids "$1")
+	for c in warm-up 1 10 50; do
+		relayed measure "$1" "${c/#[0-9]/relay c=${c:0:1}}" submit -accounts $accounts -c "${c/warm-up/10}" -n "$(scaled 3000)" -per 20 \
+			-rcpt 'user%d@sink%d.example' -sink $relay -settle 2s
+	done
+}
+
+# part_drain fills the queue while there is no sink, and then measures how fast it
+# empties, with some deliveries at a time.
+part_drain() {
+	local c n
+	n=$(scaled 5000)
+	for c in 1 10 50; do
+		export MOX_DELIVERIES=$c PEERS_DELIVERIES=$c
+		relayed fresh "$1"
+		PIDS=$(relayed server pids "$1")
+		relayed measure "$1" "drain filling" submit -accounts $accounts -c 10 -n "$n" -per 100 -rcpt 'user%d@sink.example'
+		sleep 5
+		released "$1" &
+		relayed measure "$1" "drain c=$c" sink -sink $relay -n "$n"
+		wait
+		relayed server stop "$1"
+	done
+	unset MOX_DELIVERIES PEERS_DELIVERIES
+}
+
+# released has a server try all messages of its queue now, when the sink is there.
+released() {
+	local _
+	for _ in {1..1200}; do
+		(exec 3<>"/dev/tcp/${relay%:*}/${relay##*:}") 2>/dev/null && break
+		sleep 0.1
+	done
+	case $1 in
+	mox) "$MOX" -config "$MOX_DIR/mox.conf" queue schedule -now 0 >/dev/null ;;
+	postfix) postqueue -c "$PEERS_DIR/postfix/etc" -f ;;
+	esac
 }
 
 # part_login has each user log in and out again.

@@ -178,12 +178,13 @@ func (a *attempt) reuse(ctx context.Context, t target, ips []netip.Addr, d deman
 }
 
 // leave ends the use of a conversation: it is kept if there may be another message
-// for it in a moment.
+// for it in a moment. All mail may go to a server of the configuration; others should
+// not have connections for nothing.
 func (a *attempt) leave(ctx context.Context, c *conversation) {
 	now := time.Now()
 	useful := !c.Broken() && !c.isFull() && c.ctx.Err() == nil && c.uses < conversationUsesMax && now.Sub(c.made) < conversationAgeMax
 	c.cancel()
-	if useful && a.sender.opts.Queue.Due(a.rcpts[0].Domain) && a.sender.pool.put(c, now) {
+	if useful && (a.way.Relay != nil || a.sender.opts.Queue.Due(a.rcpts[0].Domain)) && a.sender.pool.put(c, now) {
 		return
 	}
 	c.close(context.WithoutCancel(ctx))

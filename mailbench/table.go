@@ -112,6 +112,8 @@ func sections() []section {
 	return []section{
 		deliver,
 		submissions(deliver.columns),
+		relays(deliver.columns),
+		drains(),
 		{"Logins and logouts by IMAP", []line{login1Line, login10Line},
 			[]column{{"/s", perSec, "%.0f"}, {"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}, {"CPU ms", extra("server_cpu_ms_per_op"), "%.3f"}},
 			[]goal{
@@ -196,6 +198,36 @@ func submissions(columns []column) section {
 		s.goals = append(s.goals,
 			goal{fmt.Sprintf("accepted at c=%d, times Postfix", c), l, l, "postfix", perSec, perSec, 1.5, false},
 			goal{fmt.Sprintf("end to end at c=%d, times Postfix+Dovecot", c), l, l, "postfix", e2e, e2e, 2.5, false})
+	}
+	return s
+}
+
+// relays is the section for messages of users to other domains, until a sink that all
+// is handed to has them.
+func relays(columns []column) section {
+	columns = append(columns[:len(columns):len(columns)], column{"connections", extra("sink_connections_per_message"), "%.2f"})
+	s := section{title: "Submissions of 10 KiB by 10 accounts to other domains, relayed to a sink", columns: columns}
+	e2e := extra("end_to_end_per_sec")
+	for _, c := range []int{1, 10, 50} {
+		l := line{fmt.Sprintf("%d connections", c), fmt.Sprintf("relay c=%d", c), "submit", ""}
+		s.lines = append(s.lines, l)
+		s.goals = append(s.goals,
+			goal{fmt.Sprintf("accepted at c=%d, times Postfix", c), l, l, "postfix", perSec, perSec, 1, false},
+			goal{fmt.Sprintf("relayed at c=%d, times Postfix", c), l, l, "postfix", e2e, e2e, 1, false})
+	}
+	return s
+}
+
+// drains is the section for a full queue that empties into a sink.
+func drains() section {
+	s := section{title: "A queue of 10 KiB messages that empties into a sink", columns: []column{
+		{"/s", perSec, "%.0f"}, {"CPU ms", extra("server_cpu_ms_per_op"), "%.2f"}, {"written KiB", extra("disk_written_kib_per_op"), "%.1f"},
+		{"connections", extra("sink_connections_per_message"), "%.3f"},
+	}}
+	for _, c := range []int{1, 10, 50} {
+		l := line{fmt.Sprintf("%d deliveries at a time", c), fmt.Sprintf("drain c=%d", c), "sink", ""}
+		s.lines = append(s.lines, l)
+		s.goals = append(s.goals, goal{fmt.Sprintf("drained at c=%d, times Postfix", c), l, l, "postfix", perSec, perSec, 1, false})
 	}
 	return s
 }
