@@ -149,7 +149,7 @@ part_relay() {
 	PIDS=$(relayed server pids "$1")
 	for c in warm-up 1 10 50; do
 		relayed measure "$1" "${c/#[0-9]/relay c=${c:0:1}}" submit -accounts $accounts -c "${c/warm-up/10}" -n "$(scaled 3000)" -per 20 \
-			-rcpt 'user%d@sink%d.example' -sink $relay -settle 2s
+			-rcpt 'user%d@sink%d.example' -sink $relay -spread -settle 2s
 	done
 }
 
