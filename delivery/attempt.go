@@ -109,6 +109,12 @@ func (a *attempt) run(ctx context.Context) {
 	if len(a.pending()) == 0 {
 		return
 	}
+	leave, f := a.enter(ctx)
+	if f != nil {
+		a.record(a.pending(), f)
+		return
+	}
+	defer leave()
 	hosts, f := a.hosts(ctx)
 	if f == nil {
 		f = a.getPolicy(ctx)

@@ -105,7 +105,8 @@ type Sender struct {
 	handed    atomic.Int64 // Keys that wait for confirmation, about.
 	connected atomic.Int64 // Connections that were made.
 
-	pool pool
+	pool  pool
+	gates gates
 
 	owing chan struct{} // Has one when the queue has notices of success.
 

@@ -80,6 +80,13 @@ func (p *peer) answer(keys ...string) string {
 	return ""
 }
 
+// connectionCount returns how many connections it has had.
+func (p *peer) connectionCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.connections
+}
+
 // mails returns what it has got.
 func (p *peer) mails() []mail {
 	p.mu.Lock()

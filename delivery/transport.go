@@ -271,6 +271,7 @@ func (a *attempt) excuse(f *failure) *failure {
 		trouble.text = name + ", which takes mail for this server, offers no way to log in that is configured"
 	case errors.Is(f.err, smtpclient.ErrAuth), isReply && reply.Command == "AUTH":
 		trouble.text = name + ", which takes mail for this server, doesn't let it log in"
+		a.sender.gates.get(a.transport).shut(time.Now(), trouble)
 	case isReply && reply.Code == smtp.CodeMustTLS:
 		trouble.text = name + ", which takes mail for this server, wants it to log in"
 	case isReply && isAboutMessage(reply.Command), isAboutThisMessage(f.err):

@@ -363,3 +363,61 @@ func TestRelayNotFound(t *testing.T) {
 		})
 	}
 }
+
+// TestRelayBusy has many messages for a server of the configuration: it has so many
+// connections at a time, and each is used for messages to all domains.
+func TestRelayBusy(t *testing.T) {
+	transport := config.Transport{SMTP: &config.TransportSMTP{Host: "relay.example", NoSTARTTLS: true}}
+	run(t, func(e *env) {
+		e.records("relay.example A 203.0.113.5")
+		p := &peer{answers: map[string][]string{"": append(slices.Repeat([]string{"stall"}, relayAttemptsMax), "220 ready")}}
+		e.peers["203.0.113.5"] = p
+		const messages = 4 * relayAttemptsMax
+		for n := range messages {
+			e.send(newMessage(fmt.Sprintf("bob@d%d.example", n)))
+		}
+		e.settle(relaySetupMax - time.Second)
+		if got := p.connectionCount(); got != relayAttemptsMax {
+			e.Errorf("got %d connections at a time, want %d", got, relayAttemptsMax)
+		}
+		e.settle(time.Minute)
+		if got, want := len(p.mails()), messages-relayAttemptsMax; got != want {
+			e.Errorf("it has %d messages, want %d", got, want)
+		}
+		if got := p.connectionCount(); got > 2*relayAttemptsMax {
+			e.Errorf("got %d connections for %d messages", got, messages)
+		}
+		e.wantLog("msg=delivery", "result=delayed", "enhanced=4.4.2")
+	}, withTransports(t, map[string]config.Transport{"relay": transport}, toAll("relay")), func(o *Options) { o.Workers = 100 })
+}
+
+// TestLoginPause has many messages for a server that refuses the login: it isn't
+// asked for each of them, and again after a while.
+func TestLoginPause(t *testing.T) {
+	transport := config.Transport{SMTP: &config.TransportSMTP{Host: "relay.example", NoSTARTTLS: true, Auth: user()}}
+	run(t, func(e *env) {
+		e.records("relay.example A 203.0.113.5")
+		p := &peer{extensions: "AUTH SCRAM-SHA-256", login: loginsFor(t, "other", "SCRAM-SHA-256")}
+		e.peers["203.0.113.5"] = p
+		var ids []int64
+		for n := range 5 * relayAttemptsMax {
+			ids = append(ids, e.send(newMessage(fmt.Sprintf("bob@d%d.example", n)))[0].ID)
+		}
+		e.settle(loginPause - time.Second)
+		if got := p.connectionCount(); got > relayAttemptsMax {
+			e.Errorf("it was asked %d times", got)
+		}
+		for _, id := range ids {
+			if got := e.outcome(id); got != "waits 451 4.3.5 relay" {
+				e.Errorf("got %q", got)
+			}
+		}
+		before := p.connectionCount()
+		e.settle(time.Second)
+		e.send(newMessage("bob@later.example"))
+		e.settle(time.Second)
+		if got := p.connectionCount(); got != before+1 {
+			e.Errorf("after the pause it was asked %d times more, want once", got-before)
+		}
+	}, withTransports(t, map[string]config.Transport{"relay": transport}, toAll("relay")))
+}
