@@ -161,6 +161,7 @@ type Attempt struct {
 type Login struct {
 	Account string       // Name of the account.
 	Address smtp.Address // One of the account's, in canonical form.
+	Given   smtp.Address // The same as the user wrote it, with what follows a separator.
 }
 
 // Password checks a user's address and password. The error is ErrBadCredentials,
@@ -327,7 +328,7 @@ func lookup(c *config.Config, user string) (Login, bool) {
 		return Login{}, false
 	}
 	account, canonical, err := c.Login(address)
-	return Login{account, canonical}, err == nil
+	return Login{account, canonical, address}, err == nil
 }
 
 // credentials returns those of an account that are valid for a protocol. An

@@ -270,7 +270,7 @@ func (a *Authenticator) checkExternal(ctx context.Context, attempt Attempt, auth
 		o.user, o.result, o.err = authorize, authdb.BadCreds, sasl.ErrAuthorization
 		return o
 	}
-	o.login.Address = as.Address
+	o.login.Address, o.login.Given = as.Address, as.Given
 	return o
 }
 

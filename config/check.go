@@ -68,6 +68,7 @@ func check(s Static, d Dynamic, files fs.FS, without ...string) (*Config, Proble
 			aliases:      map[string]alias{},
 			signing:      map[dns.Domain][]dkim.Selector{},
 			junkFlags:    map[string]JunkFlags{},
+			fromIDs:      map[string]string{},
 			ways:         map[string]Way{},
 			routes:       routes{accounts: map[string][]route{}, domains: map[dns.Domain][]route{}},
 		},

@@ -25,7 +25,6 @@ func (c *checker) moreOfAccounts() {
 		for i, address := range a.FromIDLoginAddresses {
 			s.in("FromIDLoginAddresses").item(i).fromID(name, address)
 		}
-		s.in("FromIDLoginAddresses").once(a.FromIDLoginAddresses)
 		s.in("KeepRetiredMessagePeriod").period(a.KeepRetiredMessagePeriod)
 		s.in("KeepRetiredWebhookPeriod").period(a.KeepRetiredWebhookPeriod)
 		s.in("LoginDisabled").text(a.LoginDisabled)
@@ -110,10 +109,20 @@ func (s scope) fromID(account, address string) {
 	if len(d.separators) == 0 {
 		s.bad("domain %q has no catchall separator", a.Domain.Name())
 	}
-	a.Localpart = d.canonical(a.Localpart)
-	if s.c.config.destinations[addressKey(a)].account != account {
+	base := smtp.Address{Localpart: d.canonical(a.Localpart), Domain: a.Domain}
+	a.Localpart = d.fold(a.Localpart)
+	if owner, _, err := s.c.config.Login(base); err != nil || owner != account {
 		s.bad("%s is not an address of the account", address)
+		return
 	}
+	if room := s.c.config.FromIDRoom(base); len(d.separators) > 0 && room < FromIDSizeMin {
+		s.bad("%s is too long: %d bytes are needed after a separator, and there is room for %d", base, FromIDSizeMin, room)
+	}
+	key := addressKey(a)
+	if s.c.config.fromIDs[key] != "" {
+		s.bad("%s is named twice", address)
+	}
+	s.c.config.fromIDs[key] = account
 }
 
 // rejects checks the mailboxes for mail that is not quite welcome.

@@ -48,6 +48,7 @@ type Config struct {
 	aliases      map[string]alias       // Likewise.
 	signing      map[dns.Domain][]dkim.Selector
 	junkFlags    map[string]JunkFlags // By account.
+	fromIDs      map[string]string    // Accounts of FromIDLoginAddresses, by address without its spelling.
 	ways         map[string]Way       // By name.
 	routes       routes
 }

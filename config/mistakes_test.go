@@ -155,6 +155,8 @@ func TestMistakes(t *testing.T) {
 		{"a hook for something twice", "- delivered\n", "- delivered\n\t\t\t\t- delivered\n", `Accounts.anna.OutgoingWebhook.Events[1]: "delivered" is named twice`},
 		{"a sender of somebody else", "FromIDLoginAddresses:\n\t\t\t- anna@", "FromIDLoginAddresses:\n\t\t\t- admin@", "Accounts.anna.FromIDLoginAddresses[0]: admin@example.org is not an address of the account"},
 		{"a sender in a domain without separator", "\t\tLocalpartCatchallSeparator: +\n", "", `Accounts.anna.FromIDLoginAddresses[0]: domain "example.org" has no catchall separator`},
+		{"a sender with a separator", "FromIDLoginAddresses:\n\t\t\t- anna@", "FromIDLoginAddresses:\n\t\t\t- Anna+ids@", ""},
+		{"a sender twice, in two spellings", "FromIDLoginAddresses:\n\t\t\t- anna@example.org", "FromIDLoginAddresses:\n\t\t\t- anna@example.org\n\t\t\t- ANNA@example.org", "Accounts.anna.FromIDLoginAddresses[1]: ANNA@example.org is named twice"},
 		{"kept for less than no time", "KeepRetiredWebhookPeriod: 72h0m0s", "KeepRetiredWebhookPeriod: -1h", "Accounts.anna.KeepRetiredWebhookPeriod: need 0s to 87600h0m0s"},
 		{"rejects in Inbox", "RejectsMailbox: Rejects", "RejectsMailbox: INBOX", "Accounts.anna.RejectsMailbox: must not be Inbox"},
 		{"new senders among rejects", "Introbox: Introductions", "Introbox: Rejects", "Accounts.anna.Introbox: must not be RejectsMailbox"},

@@ -91,7 +91,7 @@ func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transac
 	}
 	t := &submission{s, submit.Transaction{
 		Peer: &submit.Peer{
-			CID: s.cid, Account: s.login.Account, Login: s.login.Address, IP: s.peer.IP, Hostname: s.listener.Hostname,
+			CID: s.cid, Account: s.login.Account, Login: s.login.Given, IP: s.peer.IP, Hostname: s.listener.Hostname,
 			Protocol: protocol, TLS: s.peer.TLS,
 		},
 		MailFrom: m.Path, SMTPUTF8: m.SMTPUTF8, Size: m.Size, DSN: m.DSN,

@@ -42,6 +42,9 @@ type submission struct {
 	header message.Header
 	author smtp.Address
 
+	base    smtp.Address // Of the sender, if recipients have senders of their own.
+	fromIDs []string     // As to. Nil: they don't.
+
 	id      string // Message-ID as the message has it, see messageID.
 	utf8    bool   // SMTPUTF8 is needed.
 	content *spliced
@@ -53,7 +56,7 @@ func (m *submission) run(ctx context.Context) ([]queue.Message, error) {
 	if m.recipients(); len(m.to) == 0 {
 		return nil, refuse(ErrRecipient, smtp.CodeTransactionFailed, smtp.DetailBadCommand, "no valid recipients")
 	}
-	for _, step := range []func() error{m.inspect, m.complete} {
+	for _, step := range []func() error{m.inspect, m.complete, m.senders} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -174,12 +177,17 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.
 	}
 	prefix := m.prefix(ctx, sign)
+	if m.fromIDs != nil {
+		n.MailFrom = m.base.Path()
+	}
 	for i, path := range m.to {
-		n.To = append(n.To, queue.NewRcpt{Path: path, Prefix: prefix, DSN: m.toDSN[i]})
+		to := queue.NewRcpt{Path: path, Prefix: prefix, DSN: m.toDSN[i]}
+		m.sender(&to, i)
+		n.To = append(n.To, to)
 	}
 	queued, err := m.s.opts.Queue.Add(ctx, n)
 	if err != nil {
-		err = queueError(fmt.Errorf("queueing message for %d recipients: %w", len(n.To), err))
+		err = usedBefore(queueError(fmt.Errorf("queueing message for %d recipients: %w", len(n.To), err)))
 		return nil, errors.Join(err, content.Discard())
 	}
 	return queued, nil

@@ -16,6 +16,7 @@ var results = []struct {
 	label string
 }{
 	{ErrSender, "badfrom"},
+	{ErrFromID, "fromid"},
 	{ErrDisabled, "domaindisabled"},
 	{ErrRecipient, "badrecipient"},
 	{ErrMessage, "badmessage"},

@@ -40,6 +40,9 @@ var (
 	// ErrDisabled means the domain of an address is disabled for now.
 	ErrDisabled = errors.New("submit: domain is disabled")
 
+	// ErrFromID means that an id behind the sender's address was used before.
+	ErrFromID = errors.New("submit: id of the sender was used before")
+
 	// ErrRecipient means a recipient can't have mail.
 	ErrRecipient = errors.New("submit: recipient is refused")
 
@@ -120,7 +123,7 @@ func (s *Submitter) Forget(account string) { s.sent.forgetName(account) }
 type Peer struct {
 	CID      int64
 	Account  string       // Logged in.
-	Login    smtp.Address // With this address.
+	Login    smtp.Address // With this address, as it was given: what follows a separator counts for FromIDs.
 	IP       netip.Addr   // For the log only: it gets into no header field.
 	Hostname dns.Domain   // Our name.
 	Protocol string       // For Received: "ESMTPSA" and the like; "HTTPS" for the web.
