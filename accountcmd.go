@@ -120,6 +120,9 @@ func (inv *invocation) printAccountRemoved(res admin.AccountRemoved) {
 	if res.Queued > 0 {
 		inv.printf("messages dropped from the queue: %d\n", res.Queued)
 	}
+	if res.Suppressions > 0 {
+		inv.printf("addresses on its suppression list: %d\n", res.Suppressions)
+	}
 	if res.TLSPublicKeys > 0 {
 		inv.printf("TLS public keys removed: %d\n", res.TLSPublicKeys)
 	}

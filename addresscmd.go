@@ -19,7 +19,8 @@ spelling; an alias is none.
 const addressRmHelp = `Take an address from its account.
 
 It leaves aliases too, unless it is the last member of one. An address that a TLS
-public key logs in with, or a message in the queue is from, stays.
+public key logs in with, or a message in the queue is from, stays. It goes from the login
+addresses of its account that give senders of their own (FromIDLoginAddresses) too.
 
 	-json  print the address as JSON
 `
@@ -52,6 +53,9 @@ func runAddressRm(ctx context.Context, inv *invocation) error {
 		inv.printf("address %s removed from account %s\n", res.Address, res.Account)
 		if len(res.Aliases) > 0 {
 			inv.printf("it was a member of: %s\n", strings.Join(res.Aliases, " "))
+		}
+		if len(res.FromIDLogins) > 0 {
+			inv.printf("no longer a login address with senders of its own: %s\n", strings.Join(res.FromIDLogins, " "))
 		}
 	})
 }

@@ -144,6 +144,7 @@ type AccountRemoved struct {
 	Data          bool     `json:"data"`          // It had data, which is being erased.
 	Aliases       []string `json:"aliases"`       // That it was a member of.
 	Queued        int      `json:"queued"`        // Messages in the queue that were dropped.
+	Suppressions  int      `json:"suppressions"`  // Addresses on its list of those it sent no mail to.
 	TLSPublicKeys int      `json:"tlsPublicKeys"` // That could log in.
 }
 
@@ -182,7 +183,7 @@ func (a *Admin) AccountRemove(ctx context.Context, req AccountRequest) (AccountR
 		a.log.InfoContext(ctx, "account removed from the configuration", "account", req.Account)
 	}
 	removed, err := k.remove(ctx, req.Account, id)
-	res.Queued, res.TLSPublicKeys = removed.queued, removed.keys
+	res.Queued, res.Suppressions, res.TLSPublicKeys = removed.queued, removed.listed, removed.keys
 	if err != nil {
 		return res, fmt.Errorf("account %q is removed from the configuration, and the rest goes on: %w", req.Account, err)
 	}

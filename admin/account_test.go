@@ -169,6 +169,11 @@ func TestAccountRemove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, account := range []string{"anna", "bert"} {
+		if _, err := w.SuppressionAdd(ctx, SuppressionAddRequest{Account: account, Address: "gone@remote.example"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	remove := func(name string) func() (any, error) {
 		return func() (any, error) { return result(w.AccountRemove(ctx, AccountRequest{name})) }
 	}
@@ -176,9 +181,12 @@ func TestAccountRemove(t *testing.T) {
 		{"the postmaster's", remove("anna"), "", User, `account "anna" is that of the postmaster`},
 		{"nobody", remove("dora"), "", NotFound, `no account "dora"`},
 		{"not a name", remove("../anna"), "", NotFound, `no account "../anna"`},
-		{"all of one", remove("bert"), `{"account":"bert","configured":true,"data":true,"aliases":["team@example.org"],"queued":2,"tlsPublicKeys":1}`, "", ""},
+		{"all of one", remove("bert"), `{"account":"bert","configured":true,"data":true,"aliases":["team@example.org"],"queued":2,"suppressions":1,"tlsPublicKeys":1}`, "", ""},
 		{"again", remove("bert"), "", NotFound, `no account "bert"`},
 	})
+	if list, err := w.SuppressionList(ctx, SuppressionListRequest{}); err != nil || len(list.Suppressions) != 1 || list.Suppressions[0].Account != "anna" {
+		t.Errorf("suppressed are %+v, %v", list, err)
+	}
 	if !slices.Equal(w.ended, []string{"bert"}) {
 		t.Errorf("sessions were ended of %v", w.ended)
 	}
@@ -276,7 +284,7 @@ func TestAccountWithoutConfiguration(t *testing.T) {
 	}
 	w.use(t, "Domains:\n\texample.org: nil\nAccounts:\n\tanna:\n\t\tDomain: example.org\n")
 	w.calls(t, []call{{"removed", func() (any, error) { return result(w.AccountRemove(ctx, AccountRequest{"bert"})) },
-		`{"account":"bert","configured":false,"data":true,"aliases":[],"queued":0,"tlsPublicKeys":0}`, "", ""}})
+		`{"account":"bert","configured":false,"data":true,"aliases":[],"queued":0,"suppressions":0,"tlsPublicKeys":0}`, "", ""}})
 	if has, err := w.accounts.HasData("bert"); err != nil || has {
 		t.Errorf("has data: %v, %v", has, err)
 	}
@@ -288,7 +296,7 @@ func TestAccountRemoveWithoutData(t *testing.T) {
 	w := newWorld(t, nil)
 	w.addKey(t, "bert@example.org")
 	w.calls(t, []call{{"removed", func() (any, error) { return result(w.AccountRemove(t.Context(), AccountRequest{"bert"})) },
-		`{"account":"bert","configured":true,"data":false,"aliases":[],"queued":0,"tlsPublicKeys":1}`, "", ""}})
+		`{"account":"bert","configured":true,"data":false,"aliases":[],"queued":0,"suppressions":0,"tlsPublicKeys":1}`, "", ""}})
 }
 
 // TestAccountRemoveDamaged shows an account that can't be opened: it stays as it is,

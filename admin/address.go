@@ -24,6 +24,9 @@ type AddressChanged struct {
 	Address string   `json:"address"` // As it is, or was, in the configuration.
 	Account string   `json:"account"`
 	Aliases []string `json:"aliases,omitempty"` // That a removed address was a member of.
+
+	// FromIDLogins are spellings of a removed address that gave senders of their own.
+	FromIDLogins []string `json:"fromIdLogins,omitempty"`
 }
 
 // AddressAdd gives an account another address.
@@ -84,6 +87,7 @@ func (a *Admin) AddressRemove(ctx context.Context, req AddressRequest) (AddressC
 			return err
 		}
 		delete(e.Accounts[res.Account].Destinations, res.Address)
+		res.FromIDLogins = e.dropFromIDLogins(res.Account, canonical)
 		return a.checkKeys(ctx, e)
 	})
 	if err != nil {
@@ -91,6 +95,29 @@ func (a *Admin) AddressRemove(ctx context.Context, req AddressRequest) (AddressC
 	}
 	a.log.InfoContext(ctx, "address removed", "address", res.Address, "account", res.Account, "aliases", res.Aliases)
 	return res, nil
+}
+
+// dropFromIDLogins takes an address out of the FromIDLoginAddresses of its account, in
+// all spellings, and returns them. With a catchall go those that only it has.
+func (e *edit) dropFromIDLogins(name string, canonical smtp.Address) (dropped []string) {
+	account := e.Accounts[name]
+	var left []string
+	for _, login := range account.FromIDLoginAddresses {
+		a, ok := e.canonical(login)
+		gone := ok && a == canonical
+		if ok && canonical.Localpart == "" && a.Domain == canonical.Domain {
+			_, _, err := e.owner(a)
+			gone = err != nil
+		}
+		if gone {
+			dropped = append(dropped, login)
+		} else {
+			left = append(left, login)
+		}
+	}
+	account.FromIDLoginAddresses = left
+	e.Accounts[name] = account
+	return dropped
 }
 
 // AddressOwner says where mail for an address goes.

@@ -62,6 +62,7 @@ type QueueMessage struct {
 	EightBit    bool           `json:"eightBit"`
 	RequireTLS  *bool          `json:"requireTls"` // Null: the sender said nothing.
 	EnvelopeID  string         `json:"envelopeId,omitempty"`
+	FromID      string         `json:"fromId,omitempty"` // In From, by which answers tell which message they are about.
 
 	HoldReason queue.HoldReason `json:"holdReason,omitempty"` // Why it is held, or will be when the attempt that is running fails.
 	HoldRule   int64            `json:"holdRule,omitempty"`   // Id of the rule that holds it.
@@ -83,6 +84,11 @@ type QueueAttempt struct {
 	RemoteMTA string    `json:"remoteMta,omitempty"` // Host name.
 	RemoteIP  string    `json:"remoteIp,omitempty"`
 	Transport string    `json:"transport,omitempty"` // By which it went: "direct" or "local" if it was none of those configured.
+
+	// Answer is what a message told that came in later, as "failed" in a notification.
+	// Empty for an attempt. Claimed: nothing vouches for it, so that it counts for nothing.
+	Answer  string `json:"answer,omitempty"`
+	Claimed bool   `json:"claimed,omitempty"`
 }
 
 // LastError returns what the last attempt failed of, empty if none did.
@@ -132,13 +138,14 @@ func queueMessage(m queue.Message) QueueMessage {
 		Account: m.Account, From: m.MailFrom, To: m.Rcpt, Domain: m.Domain, MessageID: m.MessageID, Subject: m.Subject, Size: m.Size,
 		Queued: m.Queued.UTC(), NextAttempt: utc(m.NextAttempt), LastAttempt: utc(m.LastAttempt), LeaseUntil: utc(m.LeaseUntil), DelayTold: m.DelayTold,
 		Attempts: m.Attempts, Results: []QueueAttempt{}, DialedIP: m.DialedIP, Transport: m.Transport,
-		SMTPUTF8: m.SMTPUTF8, EightBit: m.EightBit, RequireTLS: m.RequireTLS, EnvelopeID: m.EnvelopeID,
+		SMTPUTF8: m.SMTPUTF8, EightBit: m.EightBit, RequireTLS: m.RequireTLS, EnvelopeID: m.EnvelopeID, FromID: m.FromID,
 		HoldReason: m.HoldReason, HoldRule: m.HoldRule, Return: m.Return, Notify: m.Notify, OriginalRcpt: m.OriginalRcpt,
 	}
 	for _, r := range m.Results {
 		q.Results = append(q.Results, QueueAttempt{
 			Start: r.Start.UTC(), TookMS: r.Took.Milliseconds(), OK: r.OK, Permanent: r.Permanent,
 			Code: r.Code, Enhanced: r.Enhanced, Error: r.Error, RemoteMTA: r.RemoteMTA, RemoteIP: r.RemoteIP, Transport: r.Transport,
+			Answer: string(r.Answer), Claimed: r.Claimed,
 		})
 	}
 	return q

@@ -24,6 +24,7 @@ import (
 // removal is what was removed of an account.
 type removal struct {
 	queued int // Messages in the queue.
+	listed int // Addresses it sent no mail to.
 	keys   int // TLS public keys.
 }
 
@@ -91,6 +92,11 @@ func (k *Keeper) release(ctx context.Context, name string) (r removal, err error
 	k.opts.Forget(name)
 	if r.queued, err = k.dropQueued(ctx, name); err != nil {
 		return r, err
+	}
+	if k.opts.Queue != nil {
+		if r.listed, err = k.opts.Queue.ForgetAccount(ctx, name); err != nil {
+			return r, err
+		}
 	}
 	r.keys, err = k.opts.Logins.RemoveTLSPublicKeys(ctx, name)
 	return r, err
