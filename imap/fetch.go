@@ -2,6 +2,7 @@ package imap
 
 import (
 	"strconv"
+	"strings"
 )
 
 // FetchKind tells the data items of FETCH apart (RFC 9051, section 6.4.5).
@@ -23,6 +24,10 @@ const (
 	FetchBinary        // BINARY[...] and BINARY.PEEK[...]
 	FetchBinarySize    // BINARY.SIZE[...]
 	FetchModSeq        // RFC 7162, section 3.1.4.2.
+	FetchEmailID       // RFC 8474, section 5.3, as the next.
+	FetchThreadID      // THREADID
+	FetchSaveDate      // RFC 8514, section 4.2.
+	FetchPreview       // RFC 8970, section 3.1.
 )
 
 // fetchNames has the items that are a word and nothing more.
@@ -30,6 +35,7 @@ var fetchNames = map[string]FetchKind{
 	"FLAGS": FetchFlags, "UID": FetchUID, "INTERNALDATE": FetchInternalDate, "RFC822.SIZE": FetchSize,
 	"ENVELOPE": FetchEnvelope, "BODYSTRUCTURE": FetchBodyStructure, "BODY": FetchBody,
 	"RFC822": FetchRFC822, "RFC822.HEADER": FetchRFC822Header, "RFC822.TEXT": FetchRFC822Text, "MODSEQ": FetchModSeq,
+	"EMAILID": FetchEmailID, "THREADID": FetchThreadID, "SAVEDATE": FetchSaveDate, "PREVIEW": FetchPreview,
 }
 
 // fetchMacros are short for lists. They can't be within one.
@@ -56,6 +62,7 @@ type FetchItem struct {
 	Peek    bool     // Does not set \Seen.
 	Section Section  // For FetchSection, FetchBinary and FetchBinarySize.
 	Partial *Partial // Nil for all of it.
+	Lazy    bool     // Of PREVIEW: only if it is at hand.
 }
 
 // SetsSeen reports whether fetching the item marks the message as read.
@@ -161,7 +168,25 @@ func (d *Decoder) fetchItem(name string) FetchItem {
 	if kind == 0 {
 		d.Fail("unknown FETCH item %+q", name)
 	}
-	return FetchItem{Kind: kind}
+	item := FetchItem{Kind: kind}
+	if kind == FetchPreview {
+		item.Lazy = d.previewLazy()
+	}
+	return item
+}
+
+// previewLazy reads the modifier of PREVIEW, if there is one: " (LAZY)".
+func (d *Decoder) previewLazy() bool {
+	if !strings.HasPrefix(d.text[d.pos:], " (") {
+		return false
+	}
+	d.SP()
+	d.List(func() {
+		if word := d.Word(); word != "LAZY" {
+			d.Fail("unknown PREVIEW modifier %+q", word)
+		}
+	})
+	return true
 }
 
 // fetchPartial reads an optional "<offset.count>".
@@ -282,7 +307,11 @@ func (i FetchItem) append(b []byte, request bool) []byte {
 	case FetchBinarySize:
 		return i.Section.append(append(b, "BINARY.SIZE"...))
 	default:
-		return append(b, i.Kind.String()...)
+		b = append(b, i.Kind.String()...)
+		if request && i.Lazy {
+			b = append(b, " (LAZY)"...)
+		}
+		return b
 	}
 	if request && i.Peek {
 		b = append(b, ".PEEK"...)

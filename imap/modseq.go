@@ -210,3 +210,19 @@ func (d *Decoder) searchModSeq() int64 {
 	}
 	return d.Number64()
 }
+
+// objectIDMax bounds an object id in bytes, RFC 8474, section 7.
+const objectIDMax = 255
+
+// ObjectID reads an object id.
+func (d *Decoder) ObjectID() string {
+	s := d.takeWhile(func(c byte) bool { return isAtomChar(c) && isObjectChar(c) })
+	if s == "" || len(s) > objectIDMax {
+		d.Fail("expected an object id")
+	}
+	return s
+}
+
+func isObjectChar(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || isDigit(c) || c == '_' || c == '-'
+}

@@ -26,9 +26,9 @@ type SearchKey struct {
 	Key    string      // In upper case: a word of the grammar, SearchAnd or SearchSeq.
 	Keys   []SearchKey // Operands: of AND any number, of NOT one, of OR two.
 	Header string      // Name of the field, for HEADER.
-	Text   string      // String to look for, in UTF-8; or the keyword, for KEYWORD and UNKEYWORD.
+	Text   string      // String to look for, in UTF-8; or the keyword, for KEYWORD and UNKEYWORD; or an object id.
 	Date   Date        // For BEFORE, ON, SINCE and those with SENT.
-	Size   int64       // In bytes, for LARGER and SMALLER; the mod-sequence for MODSEQ.
+	Size   int64       // In bytes, for LARGER and SMALLER; the mod-sequence for MODSEQ; seconds for YOUNGER and OLDER.
 	Set    NumSet      // For UID and SearchSeq.
 }
 
@@ -46,9 +46,12 @@ const (
 	argKey
 	argTwoKeys
 	argModSeq
+	argObject
+	argSeconds
 )
 
-// searchArgs has every search key of RFC 3501 and RFC 9051, and that of RFC 7162.
+// searchArgs has every search key of RFC 3501 and RFC 9051, and those of RFC 7162, RFC
+// 8474, RFC 5032 and RFC 8514.
 var searchArgs = map[string]searchArg{
 	"ALL": argNone, "ANSWERED": argNone, "DELETED": argNone, "DRAFT": argNone, "FLAGGED": argNone, "SEEN": argNone,
 	"UNANSWERED": argNone, "UNDELETED": argNone, "UNDRAFT": argNone, "UNFLAGGED": argNone, "UNSEEN": argNone,
@@ -58,6 +61,9 @@ var searchArgs = map[string]searchArg{
 	"BEFORE": argDate, "ON": argDate, "SINCE": argDate, "SENTBEFORE": argDate, "SENTON": argDate, "SENTSINCE": argDate,
 	"LARGER": argSize, "SMALLER": argSize,
 	"UID": argSet, "HEADER": argHeader, "NOT": argKey, "OR": argTwoKeys, "MODSEQ": argModSeq,
+	"EMAILID": argObject, "THREADID": argObject,
+	"YOUNGER": argSeconds, "OLDER": argSeconds,
+	"SAVEDBEFORE": argDate, "SAVEDON": argDate, "SAVEDSINCE": argDate, "SAVEDATESUPPORTED": argNone,
 }
 
 // SearchReturn is the set of result options of SEARCH (RFC 4731, RFC 5182).
@@ -198,6 +204,10 @@ func (p *searchParser) argument(k *SearchKey, arg searchArg) {
 		k.Size = d.Number64()
 	case argModSeq:
 		k.Size = d.searchModSeq()
+	case argObject:
+		k.Text = d.ObjectID()
+	case argSeconds:
+		k.Size = int64(d.NonZero())
 	case argSet:
 		k.Set = d.NumSet()
 	case argHeader:
@@ -266,11 +276,11 @@ func (k SearchKey) Append(b []byte) []byte {
 	switch arg {
 	case argText:
 		b = AppendString(b, k.Text, true)
-	case argKeyword:
+	case argKeyword, argObject:
 		b = append(b, k.Text...)
 	case argDate:
 		b = k.Date.Append(b)
-	case argSize, argModSeq:
+	case argSize, argModSeq, argSeconds:
 		b = strconv.AppendInt(b, k.Size, 10)
 	case argSet:
 		b = k.Set.Append(b)

@@ -44,6 +44,7 @@ type fetcher struct {
 	// What the items need.
 	structure bool // Structure rows, for their ready-made texts.
 	tree      bool // The parsed structure, to find parts.
+	email     bool // Email rows.
 	file      bool // The message file, and the prefix to it.
 	setsSeen  bool
 
@@ -74,7 +75,7 @@ func (s *session) fetch(ctx context.Context, cmd command, req fetchRequest) (ima
 	f := &fetcher{s: s, items: req.items, flags: newFlagWriter(s.sel.view)}
 	f.plan()
 	s.tellKeywords()
-	if f.structure || f.tree || f.file {
+	if f.structure || f.email {
 		err = f.all(ctx, uids)
 	} else {
 		err = f.dense(ctx, uids)
@@ -138,11 +139,14 @@ func (f *fetcher) plan() {
 			f.file = true
 			whole := item.Kind == imap.FetchSection && len(item.Section.Part) == 0 && item.Section.Text == imap.SectionAll
 			f.tree = f.tree || !whole
-		case imap.FetchFlags, imap.FetchUID, imap.FetchInternalDate, imap.FetchSize, imap.FetchModSeq:
+		case imap.FetchThreadID, imap.FetchPreview:
+			f.email = true
+		case imap.FetchFlags, imap.FetchUID, imap.FetchInternalDate, imap.FetchSize, imap.FetchModSeq, imap.FetchEmailID, imap.FetchSaveDate:
 		}
 		f.setsSeen = f.setsSeen || item.SetsSeen()
 	}
 	f.structure = f.structure || f.tree
+	f.email = f.email || f.file
 	f.setsSeen = f.setsSeen && !f.s.sel.readOnly
 	if f.file {
 		f.s.level = logfmt.LevelTraceData
@@ -209,8 +213,12 @@ func (f *fetcher) appendDense(b []byte, n int, e *store.Entry) []byte {
 		b = imap.AppendDateTime(append(b, "INTERNALDATE "...), time.Unix(int64(e.Received), 0).UTC())
 	case imap.FetchModSeq:
 		b = appendModSeq(b, e)
+	case imap.FetchEmailID:
+		b = appendObjectID(append(b, "EMAILID "...), emailIDLetter, e.EmailID)
+	case imap.FetchSaveDate:
+		b = imap.AppendDateTime(append(b, "SAVEDATE "...), time.Unix(int64(e.Saved), 0).UTC())
 	case imap.FetchEnvelope, imap.FetchBodyStructure, imap.FetchBody, imap.FetchSection, imap.FetchRFC822,
-		imap.FetchRFC822Header, imap.FetchRFC822Text, imap.FetchBinary, imap.FetchBinarySize:
+		imap.FetchRFC822Header, imap.FetchRFC822Text, imap.FetchBinary, imap.FetchBinarySize, imap.FetchThreadID, imap.FetchPreview:
 	}
 	return b
 }
@@ -282,7 +290,7 @@ func (f *fetcher) readRow(tx *store.Tx, r *row) (err error) {
 			return err
 		}
 	}
-	if f.file {
+	if f.email {
 		if r.email, err = tx.Email(r.entry.EmailID); err != nil {
 			return err
 		}
@@ -334,11 +342,11 @@ func (f *fetcher) fail(ctx context.Context, r *row, err error) {
 func (f *fetcher) item(m *content, n int) error {
 	item, out := f.items[n], f.s.out
 	switch item.Kind {
-	case imap.FetchUID, imap.FetchFlags, imap.FetchSize, imap.FetchInternalDate, imap.FetchModSeq:
+	case imap.FetchUID, imap.FetchFlags, imap.FetchSize, imap.FetchInternalDate, imap.FetchModSeq, imap.FetchEmailID, imap.FetchSaveDate:
 		out.Append(func(b []byte) []byte { return f.appendDense(b, n, &m.row.entry) })
 		return nil
 	case imap.FetchEnvelope, imap.FetchBodyStructure, imap.FetchBody, imap.FetchSection, imap.FetchRFC822,
-		imap.FetchRFC822Header, imap.FetchRFC822Text, imap.FetchBinary, imap.FetchBinarySize:
+		imap.FetchRFC822Header, imap.FetchRFC822Text, imap.FetchBinary, imap.FetchBinarySize, imap.FetchThreadID, imap.FetchPreview:
 	}
 	out.Append(func(b []byte) []byte {
 		if n > 0 {
@@ -352,6 +360,10 @@ func (f *fetcher) item(m *content, n int) error {
 			b = append(b, m.row.structure.BodyStructure...)
 		case imap.FetchBody:
 			b = imap.AppendBodyStructure(b, &m.row.tree, false)
+		case imap.FetchThreadID:
+			b = appendObjectID(b, threadIDLetter, m.row.email.ThreadID)
+		case imap.FetchPreview:
+			b = imap.AppendString(b, m.row.email.Preview, f.s.out.UTF8)
 		default:
 		}
 		return b

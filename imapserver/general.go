@@ -3,6 +3,7 @@ package imapserver
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mjl-/mox/imap"
@@ -11,13 +12,13 @@ import (
 
 // capabilityNames are those that every session has: what RFC 9051 includes is
 // named too, for clients that only know IMAP4rev1.
-const capabilityNames = "IMAP4rev2 IMAP4rev1 ENABLE LITERAL- IDLE SASL-IR BINARY UNSELECT UIDPLUS ESEARCH SEARCHRES MOVE" +
-	" CONDSTORE QRESYNC UIDONLY" +
-	" LIST-EXTENDED CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-STATUS STATUS=SIZE NAMESPACE ID"
+const capabilityNames = "IMAP4rev2 IMAP4rev1 ENABLE LITERAL+ IDLE SASL-IR BINARY UNSELECT UIDPLUS ESEARCH SEARCHRES MOVE" +
+	" CONDSTORE QRESYNC UIDONLY OBJECTID SAVEDATE WITHIN PREVIEW" +
+	" LIST-EXTENDED CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-STATUS STATUS=SIZE"
 
 // capabilities returns what the session can do now.
 func (s *session) capabilities() string {
-	list := capabilityNames
+	list := capabilityNames + " APPENDLIMIT=" + strconv.FormatInt(s.server.opts.AppendSizeMax, 10) + " NAMESPACE ID"
 	if s.account != nil {
 		return list
 	}

@@ -58,7 +58,7 @@ func (s *session) create(ctx context.Context, _ command, req createRequest) (ima
 	if mb := made[len(made)-1]; s.rev2 && mb.Name != name {
 		s.writeListName(mb.Use.String(), mb.Name, name)
 	}
-	return imap.OK("", "created"), nil
+	return imap.OK(mailboxIDCode(&made[len(made)-1]), "created"), nil
 }
 
 // specialUse returns the role for the attributes of a CREATE. A mailbox has at

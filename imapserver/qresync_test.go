@@ -33,7 +33,7 @@ func TestForgottenRemovals(t *testing.T) {
 			if !strings.HasPrefix(reply, "OK") {
 				t.Fatalf("%s: %s", params, reply)
 			}
-		return slices.DeleteFunc(untagged, func(line string) bool {
+			return slices.DeleteFunc(untagged, func(line string) bool {
 				return !strings.HasPrefix(line, "VANISHED") && !strings.Contains(line, " FETCH ")
 			})
 		}

@@ -54,7 +54,7 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 
 // find returns the messages that fulfil a key, ascending.
 func (s *session) find(ctx context.Context, key imap.SearchKey) ([]store.UID, error) {
-	m, err := s.compile(key)
+	m, err := s.compile(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/message"
@@ -141,12 +142,12 @@ func (s *session) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entri
 
 // compile makes a matcher of a key. It fails for sequence numbers that do not
 // exist.
-func (s *session) compile(k imap.SearchKey) (matcher, error) {
+func (s *session) compile(ctx context.Context, k imap.SearchKey) (matcher, error) {
 	switch k.Key {
 	case imap.SearchAnd:
-		return s.compileAll(k.Keys)
+		return s.compileAll(ctx, k.Keys)
 	case "NOT", "OR":
-		return s.compileLogic(k)
+		return s.compileLogic(ctx, k)
 	case imap.SearchSeq, "UID":
 		if s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
 			return matcher{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
@@ -159,6 +160,8 @@ func (s *session) compile(k imap.SearchKey) (matcher, error) {
 			_, ok := slices.BinarySearch(uids, e.UID)
 			return ok
 		}), nil
+	case "EMAILID", "THREADID":
+		return s.compileObject(ctx, k)
 	case "MODSEQ":
 		return onEntry(func(e *store.Entry) bool { return e.ModSeq >= k.Size }), nil
 	case "KEYWORD", "UNKEYWORD":
@@ -174,8 +177,8 @@ func (s *session) compile(k imap.SearchKey) (matcher, error) {
 }
 
 // compileAll makes a matcher that holds if all keys do.
-func (s *session) compileAll(keys []imap.SearchKey) (matcher, error) {
-	list, most, err := s.compileList(keys)
+func (s *session) compileAll(ctx context.Context, keys []imap.SearchKey) (matcher, error) {
+	list, most, err := s.compileList(ctx, keys)
 	if err != nil || len(list) == 1 {
 		return append(list, matcher{})[0], err
 	}
@@ -190,9 +193,9 @@ func (s *session) compileAll(keys []imap.SearchKey) (matcher, error) {
 }
 
 // compileList compiles keys, and puts the cheap ones first.
-func (s *session) compileList(keys []imap.SearchKey) (list []matcher, most cost, err error) {
+func (s *session) compileList(ctx context.Context, keys []imap.SearchKey) (list []matcher, most cost, err error) {
 	for _, k := range keys {
-		m, err := s.compile(k)
+		m, err := s.compile(ctx, k)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -204,8 +207,8 @@ func (s *session) compileList(keys []imap.SearchKey) (list []matcher, most cost,
 }
 
 // compileLogic compiles NOT and OR.
-func (s *session) compileLogic(k imap.SearchKey) (matcher, error) {
-	list, most, err := s.compileList(k.Keys)
+func (s *session) compileLogic(ctx context.Context, k imap.SearchKey) (matcher, error) {
+	list, most, err := s.compileList(ctx, k.Keys)
 	if err != nil {
 		return matcher{}, err
 	}
@@ -234,7 +237,10 @@ var flagTests = map[string]struct {
 	mask, want store.Flags
 	known      bool
 }{
-	"ALL":        {0, 0, true},
+	"ALL": {0, 0, true},
+
+	"SAVEDATESUPPORTED": {0, 0, true}, // RFC 8514, section 4.3.
+
 	"OLD":        {0, 0, true},
 	"NEW":        {0, 1, true},
 	"RECENT":     {0, 1, true},
@@ -282,6 +288,18 @@ func compileNumber(k imap.SearchKey) (matcher, bool) {
 		return onEntry(func(e *store.Entry) bool { return int64(e.Received) >= from && int64(e.Received) < from+day }), true
 	case "SINCE":
 		return onEntry(func(e *store.Entry) bool { return int64(e.Received) >= from }), true
+	case "SAVEDBEFORE":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Saved) < from }), true
+	case "SAVEDON":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Saved) >= from && int64(e.Saved) < from+day }), true
+	case "SAVEDSINCE":
+		return onEntry(func(e *store.Entry) bool { return int64(e.Saved) >= from }), true
+	case "YOUNGER": // RFC 5032, section 2.
+		since := time.Now().Unix() - k.Size
+		return onEntry(func(e *store.Entry) bool { return int64(e.Received) >= since }), true
+	case "OLDER":
+		since := time.Now().Unix() - k.Size
+		return onEntry(func(e *store.Entry) bool { return int64(e.Received) <= since }), true
 	case "SENTBEFORE":
 		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) < 0 }), true
 	case "SENTON":

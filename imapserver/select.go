@@ -108,6 +108,7 @@ func (s *session) describe(mb store.Mailbox, asked string) {
 	}
 	s.out.Response("*", imap.OK("UIDNEXT "+strconv.FormatUint(uint64(next), 10), "next UID"))
 	s.writeHighest("highest mod-sequence")
+	s.out.Response("*", imap.OK(mailboxIDCode(&mb), "id of the mailbox"))
 	if s.rev2 {
 		s.writeListName(mb.Use.String(), mb.Name, asked)
 	}

@@ -16,17 +16,26 @@ type statusRequest struct {
 	items []string
 }
 
-// statusItems computes the data items of STATUS from a mailbox's row.
-var statusItems = map[string]func(mb *store.Mailbox) int64{
-	"MESSAGES":    func(mb *store.Mailbox) int64 { return mb.Total },
-	"UIDNEXT":     func(mb *store.Mailbox) int64 { return int64(mb.UIDNext) },
-	"UIDVALIDITY": func(mb *store.Mailbox) int64 { return int64(mb.UIDValidity) },
-	"UNSEEN":      func(mb *store.Mailbox) int64 { return mb.Unseen },
-	"DELETED":     func(mb *store.Mailbox) int64 { return mb.Deleted },
-	"SIZE":        func(mb *store.Mailbox) int64 { return mb.Size },
-	"RECENT":      func(*store.Mailbox) int64 { return 0 }, // Only RFC 3501 has it.
+// statusItems renders the data items of STATUS from a mailbox's row.
+var statusItems = map[string]func(s *session, mb *store.Mailbox) string{
+	"MESSAGES":    statusNumber(func(mb *store.Mailbox) int64 { return mb.Total }),
+	"UIDNEXT":     statusNumber(func(mb *store.Mailbox) int64 { return int64(mb.UIDNext) }),
+	"UIDVALIDITY": statusNumber(func(mb *store.Mailbox) int64 { return int64(mb.UIDValidity) }),
+	"UNSEEN":      statusNumber(func(mb *store.Mailbox) int64 { return mb.Unseen }),
+	"DELETED":     statusNumber(func(mb *store.Mailbox) int64 { return mb.Deleted }),
+	"SIZE":        statusNumber(func(mb *store.Mailbox) int64 { return mb.Size }),
+	"RECENT":      statusNumber(func(*store.Mailbox) int64 { return 0 }), // Only RFC 3501 has it.
 
-	"HIGHESTMODSEQ": func(mb *store.Mailbox) int64 { return max(1, mb.ModSeq) }, // RFC 7162, section 3.1.7.
+	"HIGHESTMODSEQ": statusNumber(func(mb *store.Mailbox) int64 { return max(1, mb.ModSeq) }), // RFC 7162, section 3.1.7.
+	"MAILBOXID":     func(_ *session, mb *store.Mailbox) string { return string(appendObjectID(nil, mailboxIDLetter, mb.ID)) },
+
+	// The same for all, RFC 7889, section 4.
+	"APPENDLIMIT": func(s *session, _ *store.Mailbox) string { return strconv.FormatInt(s.server.opts.AppendSizeMax, 10) },
+}
+
+// statusNumber makes an item of a number.
+func statusNumber(of func(mb *store.Mailbox) int64) func(*session, *store.Mailbox) string {
+	return func(_ *session, mb *store.Mailbox) string { return strconv.FormatInt(of(mb), 10) }
 }
 
 // statusItemsMax bounds the items of one STATUS: there is no use for more than
@@ -82,7 +91,7 @@ func (s *session) writeStatus(mb *store.Mailbox, items []string) {
 		if i == 0 {
 			sep = " ("
 		}
-		s.out.Raw(sep, item, " ", strconv.FormatInt(statusItems[item](mb), 10))
+		s.out.Raw(sep, item, " ", statusItems[item](s, mb))
 	}
 	s.out.Raw(")").CRLF()
 }

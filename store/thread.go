@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -106,4 +107,15 @@ func (tx *Tx) byMessageID(id string, match func(Email) bool) (*Email, error) {
 		err = nil
 	}
 	return found, err
+}
+
+// ThreadEmails returns the ids of the Emails of a thread, ascending.
+func (tx *Tx) ThreadEmails(threadID int64) ([]int64, error) {
+	var ids []int64
+	err := bstore.QueryTx[Email](tx.b).FilterNonzero(Email{ThreadID: threadID}).IDs(&ids)
+	if err != nil {
+		return nil, fmt.Errorf("reading thread: %w", err)
+	}
+	slices.Sort(ids)
+	return ids, nil
 }
