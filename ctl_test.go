@@ -33,6 +33,7 @@ import (
 	"github.com/mjl-/mox/receive"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/trace"
 )
 
 // ctlEnv is a control server with what it administers: the account mox, and a
@@ -44,6 +45,7 @@ type ctlEnv struct {
 	accounts *store.Dir
 	logins   *authdb.DB
 	queue    *queue.DB
+	trace    *trace.Log
 	ended    []string // Accounts of which sessions were ended.
 	log      logBuffer
 	server   *ctlServer
@@ -105,12 +107,16 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.trace, err = trace.Open(trace.Options{Dir: filepath.Join(data, "trace"), KeepFor: 30 * 24 * time.Hour, SizeMax: 1 << 20, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if e.logins, err = authdb.Open(filepath.Join(data, "auth.db")); err != nil {
 		t.Fatal(err)
 	}
 	end := func(account string) { e.ended = append(e.ended, account) }
 	keeper, err := admin.NewKeeper(admin.KeeperOptions{
-		Log: log, Config: c.Current, Accounts: e.accounts, Logins: e.logins, Queue: e.queue, EndSessions: end,
+		Log: log, Config: c.Current, Accounts: e.accounts, Logins: e.logins, Queue: e.queue, Trace: e.trace, EndSessions: end,
 		NewAccount: func() (store.NewAccount, error) { return store.NewAccount{}, nil },
 	})
 	if err != nil {
@@ -130,7 +136,7 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	}
 	adm, err := admin.New(admin.Options{
 		Log: log, Config: c.Current, Update: c.Update, Accounts: e.accounts, Levels: levels, Rand: rand.Reader, Logins: e.logins, Keeper: keeper,
-		EndSessions: end, Queue: e.queue, Backup: backups, Stop: e.tell, Version: "v1.2.3",
+		EndSessions: end, Queue: e.queue, Trace: e.trace, Backup: backups, Stop: e.tell, Version: "v1.2.3",
 		Listeners: func() []admin.Listener {
 			return []admin.Listener{{Name: "local", Service: "imap", Address: "127.0.0.1:143"}}
 		},
@@ -190,7 +196,7 @@ func (e *ctlEnv) tell() { e.stopOnce.Do(func() { close(e.told) }) }
 func (e *ctlEnv) live() {
 	defer close(e.stopped)
 	<-e.told
-	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close(), e.logins.Close())
+	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close(), e.logins.Close(), e.trace.Close())
 	e.server.close(e.t.Context(), e.stopErr)
 }
 

@@ -66,6 +66,7 @@ var ctlCalls = []ctlCall{
 	{name: "suppressionAdd", doc: "Keep an account from sending mail to an address.", run: plain((*admin.Admin).SuppressionAdd)},
 	{name: "suppressionRemove", doc: "Let an account send mail to an address again.", run: plain((*admin.Admin).SuppressionRemove)},
 	{name: "suppressionLookup", doc: "Who sends no mail to an address.", run: plain((*admin.Admin).SuppressionLookup)},
+	{name: "queueTrace", doc: "The way of messages, step by step.", run: plain((*admin.Admin).QueueTrace)},
 	{name: "verify", doc: "Look for anything that is wrong with the data, while mail flows. Notes have the problems.", run: stream(verifyCall)},
 	{name: "retrain", doc: "Train junk filters anew from marked messages, while mail flows.", run: stream(retrainCall)},
 	{name: "explain", doc: "What would happen to a message, and why.", run: plain((*admin.Admin).Explain), requestMax: explainRequestMax},

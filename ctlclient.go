@@ -205,7 +205,7 @@ func (inv *invocation) print(asJSON bool, v any, human func()) error {
 	if err != nil {
 		return err
 	}
-	_, err = inv.stdout.Write(text)
+	_, err = inv.stdout.Write(escapeUnprintable(text))
 	return err
 }
 

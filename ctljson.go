@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // parseRequest parses one JSON object, and nothing after it, into req. A field
@@ -22,6 +26,30 @@ func parseRequest(text []byte, req any) error {
 		return errors.New("more than one JSON object")
 	}
 	return nil
+}
+
+// escapeUnprintable returns JSON with \u in place of characters beyond ASCII that a
+// terminal could act on, as controls of C1 and those that change the direction of text.
+// They are in strings, whose value stays as it is; JSON itself escapes those of ASCII
+// but one.
+func escapeUnprintable(text []byte) []byte {
+	unprintable := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) && r != utf8.RuneError }
+	if bytes.IndexFunc(text, unprintable) < 0 {
+		return text
+	}
+	var out []byte
+	for len(text) > 0 {
+		r, n := utf8.DecodeRune(text)
+		if !unprintable(r) {
+			out = append(out, text[:n]...)
+		} else if r1, r2 := utf16.EncodeRune(r); r1 != utf8.RuneError {
+			out = fmt.Appendf(out, "\\u%04x\\u%04x", r1, r2)
+		} else {
+			out = fmt.Appendf(out, "\\u%04x", r)
+		}
+		text = text[n:]
+	}
+	return out
 }
 
 // appendJSON appends v as one line. Addresses keep their < and >.

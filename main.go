@@ -58,6 +58,7 @@ var commands = []command{
 	{"queue suppress add", "[-reason text] [-json] account address", suppressAddHelp, runSuppressAdd},
 	{"queue suppress remove", "[-json] account address", suppressRemoveHelp, runSuppressRemove},
 	{"queue suppress lookup", "[-account name] [-json] address", suppressLookupHelp, runSuppressLookup},
+	{"queue trace", "[-since when] [-until when] [-n number] [-json] -cid id | id | message-id | address", queueTraceHelp, runQueueTrace},
 	{"verifydata", "[-fix] [-sizesonly] [-temp directory] [-json] [directory]", verifyDataHelp, runVerifyData},
 	{"retrain", "[-json] [account]", retrainHelp, runRetrain},
 	{"explain", "[-ip address] [-hello name] [-mailfrom address] [-tls true|false] [-at time] [-json] file recipient", explainHelp, runExplain},

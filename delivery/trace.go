@@ -49,14 +49,17 @@ func (d *delivery) traced(m *queue.Message, t *try, v *verdict) {
 	if t.from.IsValid() {
 		e.Attempt.LocalIP = t.from.String()
 	}
-	if f := t.failure; f != nil && f.err != nil {
+	if f := t.failure; f != nil && f.err != nil && f.reply == "" {
 		e.Attempt.Cause = errorText(f.err)
 	}
 	for _, r := range t.before {
 		if r.failure == t.failure && r.failure != nil {
 			continue // That is the one told of.
 		}
-		one := trace.Tried{Host: r.at.name(), TLS: r.at.tls, Policy: r.at.security.why, Error: r.failure.String(), Cause: errorText(r.failure.err)}
+		one := trace.Tried{Host: r.at.name(), TLS: r.at.tls, Policy: r.at.security.why, Error: r.failure.String()}
+		if r.failure.reply == "" {
+			one.Cause = errorText(r.failure.err)
+		}
 		if r.at.ip.IsValid() {
 			one.IP = r.at.ip.String()
 		}
