@@ -334,6 +334,9 @@ func (a *actor) send(ctx context.Context, set map[string]string) string {
 	_, tx.EightBit = set["8bit"]
 	_, tx.SMTPUTF8 = set["smtputf8"]
 	_, tx.RequireTLS = set["requiretls"]
+	if d, err := time.ParseDuration(set["hold"]); err == nil {
+		tx.HoldFor = d
+	}
 	if v := set["dsn"]; v != "" {
 		tx.DSN = smtp.MailDSN{Return: "FULL", EnvelopeID: "Q 1+2=3"} // An id with all that xtext encodes.
 		for notify := range strings.SplitSeq(v, "/") {
@@ -390,7 +393,7 @@ func outcome(err error) string {
 	}
 	var words []string
 	for name, is := range map[string]error{
-		"tls": ErrTLS, "notls": ErrNoTLS, "nosmtputf8": ErrNoSMTPUTF8, "no8bitmime": ErrNo8BitMIME, "norequiretls": ErrNoRequireTLS,
+		"tls": ErrTLS, "notls": ErrNoTLS, "nosmtputf8": ErrNoSMTPUTF8, "no8bitmime": ErrNo8BitMIME, "norequiretls": ErrNoRequireTLS, "nofuturerelease": ErrNoFutureRelease,
 		"size": ErrSize, "content": ErrContent, "auth": ErrAuth, "protocol": ErrProtocol, "lost": ErrLost,
 		"canceled": context.Canceled, "timeout": os.ErrDeadlineExceeded,
 	} {

@@ -18,6 +18,7 @@ type Transaction struct {
 	EightBit   bool                          // The content has bytes over 127.
 	SMTPUTF8   bool                          // The header needs it. Addresses that do are seen.
 	RequireTLS bool                          // REQUIRETLS, RFC 8689: the server must have it too.
+	HoldFor    time.Duration                 // FUTURERELEASE, RFC 4865: the server must hold the message for that time, in whole seconds.
 	DSN        smtp.MailDSN                  // What is asked for about notifications.
 	RcptDSN    []smtp.RcptDSN                // The same by recipient, as To. Nil: nothing.
 	Size       int64                         // Of Content, in bytes. Zero: unknown.
@@ -106,6 +107,8 @@ func (tx *transaction) check() error {
 		return ErrNo8BitMIME
 	case t.RequireTLS && (c.tls == nil || !c.ext.RequireTLS):
 		return ErrNoRequireTLS
+	case int64(t.HoldFor/time.Second) > c.ext.FutureReleaseMax:
+		return ErrNoFutureRelease
 	case c.ext.Size > 0 && t.Size > c.ext.Size:
 		return fmt.Errorf("%w: %d bytes, it takes %d", ErrSize, t.Size, c.ext.Size)
 	}
@@ -181,6 +184,9 @@ func (tx *transaction) mailLine() string {
 	}
 	if t.SMTPUTF8 {
 		line += " SMTPUTF8"
+	}
+	if seconds := int64(t.HoldFor / time.Second); seconds > 0 {
+		line += " HOLDFOR=" + strconv.FormatInt(seconds, 10)
 	}
 	if t.RequireTLS {
 		line += " REQUIRETLS"

@@ -38,6 +38,10 @@ var (
 	// ErrNoRequireTLS is the same for REQUIRETLS.
 	ErrNoRequireTLS = errors.New("smtpclient: server has no REQUIRETLS")
 
+	// ErrNoFutureRelease is the same for FUTURERELEASE, or the server doesn't hold
+	// messages for so long.
+	ErrNoFutureRelease = errors.New("smtpclient: server has no FUTURERELEASE for that time")
+
 	// ErrSize means the message is larger than the server takes. Nothing was sent
 	// of it, and the connection can be used.
 	ErrSize = errors.New("smtpclient: message is too large for the server")

@@ -125,6 +125,8 @@ func (in *inspection) email(a *store.Account, e *store.Email) error {
 		l.strays = append(l.strays, fmt.Sprintf("%q in %s, changed:\n%s", e.MessageID, place, content))
 	case !m.goesTo(e.Facts.RcptTo, place):
 		l.strays = append(l.strays, fmt.Sprintf("%q in %s, for %s", e.MessageID, place, e.Facts.RcptTo))
+	case e.Received.Before(m.notBefore):
+		l.strays = append(l.strays, fmt.Sprintf("%q in %s at %v, and not after %v", e.MessageID, place, e.Received, m.notBefore))
 	default:
 		l.copies[id+" "+e.Facts.RcptTo+" "+place]++
 	}
@@ -147,17 +149,21 @@ func (m *letter) goesTo(addr, place string) bool {
 func (l *ledger) notification(place string, r *dsn.Report, content string) {
 	id := idPattern.FindString(r.Original.Get("Message-Id"))
 	m := l.letters[id]
-	if m == nil || m.place() != place || len(r.Recipients) != 1 {
+	if m == nil || m.place() != place {
 		l.strays = append(l.strays, fmt.Sprintf("notification in %s:\n%s", place, content))
 		return
 	}
-	key := id + " " + r.Recipients[0].Final.Text
-	switch r.Recipients[0].Action {
-	case dsn.Failed:
-		l.failed[key]++
-	case dsn.Delayed:
-		l.delayed[key]++
-	default:
-		l.strays = append(l.strays, fmt.Sprintf("notification in %s about %q:\n%s", place, r.Recipients[0].Action, content))
+	for _, about := range r.Recipients {
+		key := id + " " + about.Final.Text
+		switch about.Action {
+		case dsn.Failed:
+			l.failed[key]++
+		case dsn.Delayed:
+			l.delayed[key]++
+		case dsn.Delivered, dsn.Relayed, dsn.Expanded:
+			l.told[key]++
+		default:
+			l.strays = append(l.strays, fmt.Sprintf("notification in %s about %q:\n%s", place, about.Action, content))
+		}
 	}
 }

@@ -2,8 +2,12 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/mjl-/mox/smtp"
 )
 
 // state is what a user knows of a message that it gave to its server.
@@ -28,7 +32,10 @@ type letter struct {
 	from    string // Address of the sender, also if null.
 	null    bool   // The sender is the null sender: nobody is told.
 	to      []rcpt
-	content string // As it was sent.
+	notify  smtp.Notify // Of all recipients.
+	content string      // As it was sent.
+
+	notBefore time.Time // When it may arrive first.
 	state   state
 }
 
@@ -41,11 +48,24 @@ type ledger struct {
 	copies  map[string]int // By id, recipient and place.
 	failed  map[string]int // Notifications, by id and recipient.
 	delayed map[string]int // Likewise.
+	told    map[string]int // Of success, likewise.
 	strays  []string
 }
 
 func newLedger() *ledger {
-	return &ledger{letters: map[string]*letter{}, tries: map[string][]*transaction{}, copies: map[string]int{}, failed: map[string]int{}, delayed: map[string]int{}}
+	return &ledger{letters: map[string]*letter{}, tries: map[string][]*transaction{}, copies: map[string]int{}, failed: map[string]int{}, delayed: map[string]int{}, told: map[string]int{}}
+}
+
+// wants tells whether the sender wants to be told of something (RFC 3461, section
+// 4.1).
+func (m *letter) wants(event string) bool {
+	switch {
+	case m.null:
+		return false
+	case m.notify == "":
+		return event != "SUCCESS"
+	}
+	return strings.Contains(string(m.notify), event)
 }
 
 // write notes a message of a user, when its fate is known to the user.
@@ -101,7 +121,7 @@ func (l *ledger) losses(id, addr string) (n int) {
 
 // totals is what came of a simulation.
 type totals struct {
-	letters, refused, unknown, recipients, delivered, returned, delayed, doubles, mayDouble int
+	letters, refused, unknown, recipients, delivered, returned, delayed, told, doubles, mayDouble int
 }
 
 // check compares what arrived with what was sent.
@@ -165,13 +185,21 @@ func (l *ledger) checkRcpt(m *letter, r rcpt, sum *totals) (problems []string) {
 	}
 	sum.returned += min(failed, 1)
 	sum.delayed += delayed
-	if m.null && failed+delayed > 0 {
-		bad("%d and %d notifications to the null sender", failed, delayed)
+	told := l.told[key]
+	sum.told += told
+	if (m.null || m.notify == smtp.NotifyNever) && failed+delayed+told > 0 {
+		bad("%d, %d and %d notifications, and none is wanted", failed, delayed, told)
 	}
-	if delayed > 1 || delayed == 0 && r.late && !m.null {
+	if delayed > 1 || delayed == 0 && r.late && m.wants("DELAY") {
 		bad("told of the delay %d times", delayed)
 	}
-	if len(r.places) == 0 && !m.null && (failed == 0 || failed > 1+losses) {
+	if delayed > 0 && !m.wants("DELAY") || told > 0 && !m.wants("SUCCESS") || failed > 0 && !m.wants("FAILURE") {
+		bad("told of %d delays, %d failures and %d successes, and asked for %q", delayed, failed, told, m.notify)
+	}
+	if m.wants("SUCCESS") && len(r.places) > 0 && failed == 0 && (told == 0 || told > 1+losses) {
+		bad("told of success %d times, with %d losses", told, losses)
+	}
+	if len(r.places) == 0 && m.wants("FAILURE") && (failed == 0 || failed > 1+losses) {
 		bad("returned %d times, with %d losses", failed, losses)
 	}
 	sum.doubles += max(0, failed-1)

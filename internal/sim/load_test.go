@@ -14,6 +14,7 @@ import (
 
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/sasl"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/smtpclient"
 )
 
@@ -94,6 +95,13 @@ func (u *user) letter(ctx context.Context, c *smtpclient.Client) error {
 			return err
 		}
 		t.To = append(t.To, path)
+		if m.notify != "" {
+			t.RcptDSN = append(t.RcptDSN, smtp.RcptDSN{Notify: m.notify})
+		}
+	}
+	if c.Extensions().FutureReleaseMax > 0 && u.rng.IntN(20) == 0 {
+		t.HoldFor = time.Duration(1+u.rng.IntN(10*60)) * time.Minute
+		m.notBefore = time.Now().Add(t.HoldFor)
 	}
 	result, err := c.Send(ctx, t)
 	var taken []rcpt
@@ -120,6 +128,7 @@ func (u *user) letter(ctx context.Context, c *smtpclient.Client) error {
 // compose makes a message for some recipients.
 func (u *user) compose() *letter {
 	m := &letter{id: u.world.nextID(), from: u.name + "@" + u.node.domain(), null: u.rng.IntN(40) == 0}
+	m.notify = []smtp.Notify{"", "", "", "SUCCESS,FAILURE,DELAY", "SUCCESS", "FAILURE", smtp.NotifyNever}[u.rng.IntN(7)]
 	chosen := map[string]bool{}
 	for n := 1 + u.rng.IntN(1+u.rng.IntN(4)); n > 0; n-- {
 		r, names := u.recipient()
