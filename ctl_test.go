@@ -46,6 +46,7 @@ type ctlEnv struct {
 	logins   *authdb.DB
 	queue    *queue.DB
 	trace    *trace.Log
+	closeTLS func() error
 	ended    []string // Accounts of which sessions were ended.
 	log      logBuffer
 	server   *ctlServer
@@ -114,6 +115,8 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	if e.logins, err = authdb.Open(filepath.Join(data, "auth.db")); err != nil {
 		t.Fatal(err)
 	}
+	tls, closeTLS := e.openTLS(data)
+	e.closeTLS = closeTLS
 	end := func(account string) { e.ended = append(e.ended, account) }
 	keeper, err := admin.NewKeeper(admin.KeeperOptions{
 		Log: log, Config: c.Current, Accounts: e.accounts, Logins: e.logins, Queue: e.queue, Trace: e.trace, EndSessions: end,
@@ -136,7 +139,7 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	}
 	adm, err := admin.New(admin.Options{
 		Log: log, Config: c.Current, Update: c.Update, Accounts: e.accounts, Levels: levels, Rand: rand.Reader, Logins: e.logins, Keeper: keeper,
-		EndSessions: end, Queue: e.queue, Trace: e.trace, Backup: backups, Stop: e.tell, Version: "v1.2.3",
+		EndSessions: end, Queue: e.queue, Trace: e.trace, TLS: tls, Backup: backups, Stop: e.tell, Version: "v1.2.3",
 		Listeners: func() []admin.Listener {
 			return []admin.Listener{{Name: "local", Service: "imap", Address: "127.0.0.1:143"}}
 		},
@@ -196,7 +199,7 @@ func (e *ctlEnv) tell() { e.stopOnce.Do(func() { close(e.told) }) }
 func (e *ctlEnv) live() {
 	defer close(e.stopped)
 	<-e.told
-	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close(), e.logins.Close(), e.trace.Close())
+	e.stopErr = errors.Join(e.server.stop(), e.queue.Close(), e.accounts.Close(), e.logins.Close(), e.trace.Close(), e.closeTLS())
 	e.server.close(e.t.Context(), e.stopErr)
 }
 

@@ -16,6 +16,9 @@ import (
 // anyTime is a time as commands print it.
 var anyTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`)
 
+// anyDay is a day as commands print it: at the beginning of lines, and in JSON.
+var anyDay = regexp.MustCompile(`(?m)(^|"day":")\d{4}-\d\d-\d\d\b`)
+
 // TestGoldenCommands runs the commands in testdata/commands.golden, lines that
 // begin with "$ mox", with "< text" behind for standard input. What they print is
 // below them.
@@ -63,6 +66,7 @@ func (e *ctlEnv) output(t *testing.T, line string) string {
 	}
 	code, stdout, stderr := e.run(t, stdin, args...)
 	text := anyTime.ReplaceAllString(stdout+stderr, "2000-01-01T00:00:00Z")
+	text = anyDay.ReplaceAllString(text, "${1}2000-01-01")
 	text = strings.NewReplacer(e.dir, "DIR", "\r", "").Replace(text)
 	if code != exitOK {
 		text += fmt.Sprintf("exit %d\n", code)

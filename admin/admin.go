@@ -48,6 +48,10 @@ type Options struct {
 	// Trace has what became of messages. Nil: nothing is kept.
 	Trace *trace.Log
 
+	// TLS is what is known of TLS with other servers. Without, requests about it are
+	// refused.
+	TLS TLSPolicies
+
 	// Backup makes backups. Nil: the server makes none.
 	Backup *backup.Backup
 

@@ -31,6 +31,7 @@ import (
 	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/tlsrptdb"
 )
 
 // Names in a backup, beside the manifest.
@@ -62,7 +63,8 @@ type Options struct {
 	Accounts   *store.Dir
 	Queue      *queue.DB // Nil: there is none.
 	Logins     *authdb.DB
-	Policies   *mtastsdb.DB // Nil: there is none.
+	Policies   *mtastsdb.DB       // Nil: there is none.
+	TLSResults *tlsrptdb.ResultDB // Nil: there is none.
 	DataDir    string
 	Log        *slog.Logger
 	Version    string // Of mox.

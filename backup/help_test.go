@@ -26,6 +26,7 @@ import (
 	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/tlsrptdb"
 )
 
 // world is a server's files, open as a server has them.
@@ -38,6 +39,7 @@ type world struct {
 	queue    *queue.DB
 	logins   *authdb.DB
 	policies *mtastsdb.DB
+	results  *tlsrptdb.ResultDB
 	backup   *Backup
 	log      *syncBuffer
 	metrics  *prometheus.Registry
@@ -108,6 +110,8 @@ func (w *world) start() {
 	must(w.t, err)
 	w.policies, err = mtastsdb.Open(w.data(policiesName))
 	must(w.t, err)
+	w.results, err = tlsrptdb.OpenResults(w.data(tlsResultsName))
+	must(w.t, err)
 	w.store, err = store.Open(w.t.Context(), store.Options{Dir: w.data(), Log: log, SegmentSize: 4 << 20, Faults: w.faults})
 	must(w.t, err)
 	opts := queueOptions(w.data(), log)
@@ -123,7 +127,7 @@ func (w *world) open(log *slog.Logger) {
 	c, err := live.Open(filepath.Join(w.dir, "config", config.StaticName), live.Options{WithoutKeys: true})
 	must(w.t, err)
 	opts := Options{
-		Config: c, Accounts: w.store, Queue: w.queue, Logins: w.logins, Policies: w.policies, DataDir: w.data(), Log: log, Version: "v1.2.3", Registerer: w.metrics,
+		Config: c, Accounts: w.store, Queue: w.queue, Logins: w.logins, Policies: w.policies, TLSResults: w.results, DataDir: w.data(), Log: log, Version: "v1.2.3", Registerer: w.metrics,
 	}
 	if w.change != nil {
 		w.change(&opts)
@@ -135,7 +139,7 @@ func (w *world) open(log *slog.Logger) {
 // stop closes the files and verifies them.
 func (w *world) stop() {
 	w.t.Helper()
-	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.policies.Close(), w.logins.Close()))
+	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.policies.Close(), w.results.Close(), w.logins.Close()))
 	w.store = nil
 }
 

@@ -153,7 +153,7 @@ func kindOf(path string) Kind {
 		return KindQueue
 	case parts[1] == "journal":
 		return KindJournal
-	case parts[1] == "auth.db", parts[1] == policiesName, len(parts) == 4 && parts[1] == "accounts" && parts[3] == "index.db":
+	case parts[1] == "auth.db", isSideFile(parts[1]), len(parts) == 4 && parts[1] == "accounts" && parts[3] == "index.db":
 		return KindDatabase
 	case len(parts) == 6 && parts[1] == "accounts" && parts[3] == "msg":
 		return KindMessage

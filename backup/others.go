@@ -39,6 +39,7 @@ var dataEntries = map[string]treatment{
 	"queue":               ours,
 	"auth.db":             ours,
 	policiesName:          ours,
+	tlsResultsName:        ours,
 	"receivedid.key":      plain,
 	tracesName:            plain,
 	"acme":                plain,

@@ -55,7 +55,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		r.begin, r.checkRoom, r.copyConfig, r.copyAccounts, r.copyLogins, r.copyPolicies, r.copyOthers, r.writeVersion, r.writeManifest, r.end,
+		r.begin, r.checkRoom, r.copyConfig, r.copyAccounts, r.copyLogins, r.copySideFiles, r.copyOthers, r.writeVersion, r.writeManifest, r.end,
 	} {
 		err := step(ctx)
 		if ctx.Err() != nil {
@@ -337,15 +337,6 @@ func (r *run) roomFor(dir string) (bytes int64) {
 func (r *run) copyLogins(ctx context.Context) error {
 	r.note("logins")
 	return r.copyDatabase(ctx, "auth.db", r.b.opts.Logins)
-}
-
-// copyPolicies copies mtasts.db.
-func (r *run) copyPolicies(ctx context.Context) error {
-	if r.b.opts.Policies == nil {
-		return nil
-	}
-	r.note("policies")
-	return r.copyDatabase(ctx, policiesName, r.b.opts.Policies)
 }
 
 // copyDatabase copies a database that is one file of the data directory.

@@ -90,7 +90,7 @@ func wantManifest(t *testing.T, dest string, files map[string]string, res Result
 	if tr := m.Trailer(); !tr.Complete || tr.Head != res.Head || tr.Files != res.Files || tr.Bytes != res.Bytes {
 		t.Errorf("got %+v for %+v", tr, res)
 	}
-	if kinds[KindDatabase] != 4 || kinds[KindMessage] != 3 || kinds[KindConfig] != 3 || kinds[KindQueue] < 2 || kinds[KindJournal] < 1 || kinds[KindOther] < 3 {
+	if kinds[KindDatabase] != 5 || kinds[KindMessage] != 3 || kinds[KindConfig] != 3 || kinds[KindQueue] < 2 || kinds[KindJournal] < 1 || kinds[KindOther] < 3 {
 		t.Errorf("kinds: %v", kinds)
 	}
 }

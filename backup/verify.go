@@ -251,12 +251,18 @@ func (v *verifier) offline(ctx context.Context) (err error) {
 		name string
 		run  func(context.Context) error
 	}{
-		{"version", v.version}, {"manifest", v.manifest}, {"configuration", v.configuration}, {"files", v.unknown}, {"auth.db", v.auth}, {policiesName, v.policies}, {"accounts", v.accounts},
+		{"version", v.version}, {"manifest", v.manifest}, {"configuration", v.configuration}, {"files", v.unknown}, {"auth.db", v.auth}, {"accounts", v.accounts},
 		{"queue", v.queue}, {"hand-overs", v.handovers}, {tracesName, v.traces},
 	}
 	for _, s := range steps {
 		v.begin(s.name)
 		if err := s.run(ctx); err != nil {
+			return err
+		}
+	}
+	for _, f := range sideFiles {
+		v.begin(f.name)
+		if err := v.sideFile(ctx, f); err != nil {
 			return err
 		}
 	}

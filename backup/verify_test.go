@@ -17,6 +17,7 @@ import (
 	"github.com/mjl-/mox/database"
 	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/store"
+	"github.com/mjl-/mox/tlsrptdb"
 )
 
 // verifyOptions are for what no server has.
@@ -189,6 +190,13 @@ func addPolicy(t *testing.T, dir string) {
 	must(t, errors.Join(db.Insert(t.Context(), &mtastsdb.Entry{Domain: "a.example"}), db.Close()))
 }
 
+// addResult adds a row without a day.
+func addResult(t *testing.T, dir string) {
+	db, err := database.Open(filepath.Join(dir, "data", tlsResultsName), "tlsrptresult", 1, tlsrptdb.Results{})
+	must(t, err)
+	must(t, errors.Join(db.Insert(t.Context(), &tlsrptdb.Results{PolicyDomain: "a.example", RecipientDomain: "a.example", Day: "never"}), db.Close()))
+}
+
 // damages are what can be wrong with a backup. Each is found by its manifest, and
 // most of them without it too: what is said then of the data directory alone is in
 // alone.
@@ -242,6 +250,9 @@ var damages = []struct {
 	{"mtasts.db is truncated", change(half, "data", policiesName), []string{"data/mtasts.db: the file has "}, []string{"mtasts.db: opening database of MTA-STS policies"}},
 	{"mtasts.db is that of logins", replace("data/mtasts.db", "data/auth.db"), []string{`it is "auth", not "mtasts"`}, []string{`it is "auth", not "mtasts"`}},
 	{"a policy that is none", addPolicy, []string{"data/mtasts.db: the file has "}, []string{"mtasts.db: MTA-STS policy of a.example: there is nothing in it"}},
+	{"tlsrptresult.db is truncated", change(half, "data", tlsResultsName), []string{"data/tlsrptresult.db: the file has "}, []string{"tlsrptresult.db: opening database of TLS results"}},
+	{"tlsrptresult.db is that of policies", replace("data/tlsrptresult.db", "data/mtasts.db"), []string{`it is "mtasts", not "tlsrptresult"`}, []string{`it is "mtasts", not "tlsrptresult"`}},
+	{"a result of no day", addResult, []string{"data/tlsrptresult.db: the file has "}, []string{`tlsrptresult.db: TLS results 1, of "a.example" for "a.example": "never" is not a day`}},
 
 	{"a page of the queue's database", change(branchFlip, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has checksum", "data/queue: "}, []string{"queue: "}},
 	{"the queue's database is truncated", change(half, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has "}, []string{"queue: "}},

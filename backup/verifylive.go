@@ -41,12 +41,18 @@ func (v *verifier) running(ctx context.Context, r Options) (err error) {
 		run  func(context.Context, Options) error
 	}{
 		{"files", func(ctx context.Context, _ Options) error { return v.unknown(ctx) }},
-		{"auth.db", v.runningAuth}, {policiesName, v.runningPolicies}, {"accounts", v.runningAccounts}, {"queue", v.runningQueue}, {"hand-overs", v.runningHandovers},
+		{"auth.db", v.runningAuth}, {"accounts", v.runningAccounts}, {"queue", v.runningQueue}, {"hand-overs", v.runningHandovers},
 		{tracesName, func(ctx context.Context, _ Options) error { return v.traces(ctx) }},
 	}
 	for _, s := range steps {
 		v.begin(s.name)
 		if err := s.run(ctx, r); err != nil {
+			return err
+		}
+	}
+	for _, f := range sideFiles {
+		v.begin(f.name)
+		if err := v.runningSideFile(ctx, f, r); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ const keyFileName = "receivedid.key"
 // looked at.
 var knownFiles = []string{
 	"accounts", "acme", "auth.db", "ctl", "journal", "lastknownversion", "lock", movedDirName, VersionName, lastName, RestoreIncompleteName, "queue", keyFileName, tracesName, "tmp",
-	"dmarcrpt.db", "dmarceval.db", policiesName, "tlsrpt.db", "tlsrptresult.db", "lost+found",
+	"dmarcrpt.db", "dmarceval.db", policiesName, "tlsrpt.db", tlsResultsName, "lost+found",
 }
 
 // unknown looks for files that no part of the server knows, and at those that are
@@ -69,7 +69,7 @@ func (v *verifier) unknown(ctx context.Context) error {
 		return err
 	}
 	for _, name := range knownFiles {
-		if strings.HasSuffix(name, ".db") && name != "auth.db" && name != policiesName && exists(v.data, name) {
+		if strings.HasSuffix(name, ".db") && name != "auth.db" && !isSideFile(name) && exists(v.data, name) {
 			v.pages(name)
 		}
 	}

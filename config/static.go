@@ -27,7 +27,7 @@ type Static struct {
 	DefaultMailboxes                []string             `sconf:"optional" sconf-doc:"Deprecated, for InitialMailboxes: mailboxes without special uses that new accounts start with, besides Inbox. Only one of the two can be set."`
 	Transports                      map[string]Transport `sconf:"optional" sconf-doc:"Other ways to send mail than directly to the servers of its domain, by a name for routes. A transport has one of the settings below, or none to send directly."`
 	NoOutgoingDMARCReports          bool                 `mox:"always" sconf:"optional" sconf-doc:"Don't send reports about mail that was received to domains that ask for them with DMARC."`
-	NoOutgoingTLSReports            bool                 `mox:"always" sconf:"optional" sconf-doc:"Don't send reports about TLS connections to domains that ask for them with TLSRPT."`
+	NoOutgoingTLSReports            bool                 `sconf:"optional" sconf-doc:"Don't collect what comes of TLS with the servers of other domains, to be reported to those who ask for it with TLSRPT. This version doesn't send the reports yet; mox tlsrpt results shows what is collected."`
 	OutgoingTLSReportsForAllSuccess bool                 `mox:"later" sconf:"optional" sconf-doc:"Send reports about TLS connections also if all of them went well. If false, only if there was a failure."`
 	Queue                           Queue                `sconf:"optional" sconf-doc:"How mail of users is sent on. What is absent here has values that suit most."`
 	Trace                           Trace                `sconf:"optional" sconf-doc:"What is kept of the way of each message, for the command queue trace: who has sent it, what was decided about it and why, each attempt to deliver it. No content."`

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mjl-/mox/dns"
@@ -53,6 +54,7 @@ type Options struct {
 type Cache struct {
 	opts    Options
 	fetches chan struct{} // A place for each fetch.
+	noRoom  atomic.Int64  // When room for entries was looked for last, in nanoseconds since 1970.
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -64,6 +66,7 @@ type flightKey struct {
 	domain  dns.Domain
 	id      string // Of the record.
 	refresh bool
+	forced  bool // It is refreshed because somebody wants that, whatever is held.
 }
 
 // flight is the fetch of a policy, for all who wait for it.
@@ -282,13 +285,13 @@ func (c *Cache) fetch(ctx context.Context, f *flight) {
 	}
 	now := time.Now()
 	c.opts.Observe(fetchEvent(fetchErr, now.Sub(start)))
-	f.entry, f.err = c.opts.DB.update(ctx, f.domain.ASCII, func(e Entry) Entry {
+	f.entry, f.err = c.store(ctx, f.domain.ASCII, func(e Entry) Entry {
 		if fetchErr != nil {
 			e = e.withFailure(fetchErr, text, f.answer.ID, now)
 		} else {
 			e = e.withPolicy(policy, text, f.answer.ID, now)
 		}
-		if !f.refresh {
+		if !f.refresh || e.Used.IsZero() {
 			e.Used = now
 		}
 		return e

@@ -126,6 +126,20 @@ func (e Entry) DecideRefresh(a Answer, now time.Time) Action {
 	return Keep
 }
 
+// decideForced says what to do when somebody wants the entry to be refreshed, where
+// action would be done otherwise: Fetch, Remove, Keep, or Defer if nothing is known.
+func (e Entry) decideForced(a Answer, action Action) Action {
+	switch {
+	case a.Status == Present:
+		return Fetch
+	case a.Status == Unknown:
+		return Defer
+	case e.Text == "" && e.Failed.IsZero():
+		return Keep // There is nothing to remove.
+	}
+	return action
+}
+
 // withPolicy returns the entry after a policy was fetched for the record with an id.
 func (e Entry) withPolicy(p mtasts.Policy, text, id string, now time.Time) Entry {
 	n := Entry{

@@ -11,6 +11,7 @@
 package mtastsdb
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +60,10 @@ type Entry struct {
 }
 
 // DB is an open mtasts.db. It is safe for concurrent use.
-type DB struct{ file *bstore.DB }
+type DB struct {
+	file *bstore.DB
+	max  int // Entries there may be.
+}
 
 // Open opens the file at path, and creates it if absent. It fails for a file
 // written by a newer version or by something else.
@@ -68,7 +72,7 @@ func Open(path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening database of MTA-STS policies: %w", err)
 	}
-	return &DB{file}, nil
+	return &DB{file, entriesMax}, nil
 }
 
 // OpenCopy opens a copy of the file at path, made in the directory dir. It is for
@@ -79,7 +83,7 @@ func OpenCopy(ctx context.Context, path, dir string) (db *DB, remove func() erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening database of MTA-STS policies: %w", err)
 	}
-	return &DB{file}, remove, nil
+	return &DB{file, entriesMax}, remove, nil
 }
 
 // Close waits for running calls. The DB may not be used after it.
@@ -119,7 +123,8 @@ func (db *DB) Lookup(ctx context.Context, domain string) (Entry, error) {
 }
 
 // update changes the entry of a domain, from one with nothing but its name if there
-// is none. It returns the entry when that is on disk.
+// is none. It returns the entry when that is on disk. The error is errFull if there is
+// none, and no room for one.
 func (db *DB) update(ctx context.Context, domain string, fn func(e Entry) Entry) (Entry, error) {
 	var e Entry
 	err := db.file.Write(ctx, func(tx *bstore.Tx) error {
@@ -130,6 +135,9 @@ func (db *DB) update(ctx context.Context, domain string, fn func(e Entry) Entry)
 		}
 		e = fn(e)
 		if err != nil {
+			if n, err := bstore.QueryTx[Entry](tx).Count(); err != nil || n >= db.max {
+				return cmp.Or(err, errFull)
+			}
 			return tx.Insert(&e)
 		}
 		return tx.Update(&e)

@@ -32,6 +32,17 @@ func (c *Cache) StartRefresh() {
 	c.opts.Group.Every("refreshing MTA-STS policies", s, c.refreshAll)
 }
 
+// Refresh asks for the record of a domain and fetches its policy now, also if one was
+// fetched or failed to be a short time ago. It returns what is held then; Failed is set
+// if the policy can't be had. An error means that nothing was learned.
+func (c *Cache) Refresh(ctx context.Context, domain dns.Domain) (Entry, error) {
+	e, source, err := c.wait(ctx, &flight{flightKey: flightKey{domain: domain, refresh: true, forced: true}})
+	if err == nil && source == NoPolicy && e.Failed.IsZero() {
+		e = Entry{Domain: domain.ASCII}
+	}
+	return e, err
+}
+
 // refreshAll looks at each entry, and starts to refresh those that are due, one
 // after the other, evenly over the time for it. It returns then.
 func (c *Cache) refreshAll(ctx context.Context) {
@@ -85,7 +96,7 @@ func (c *Cache) due(ctx context.Context, now time.Time) (due []dns.Domain, err e
 // refresh does what is to be done for one entry that is due.
 func (c *Cache) refresh(ctx context.Context, f *flight) {
 	e, err := c.opts.DB.Lookup(ctx, f.domain.ASCII)
-	if err != nil || e.Text == "" {
+	if err != nil || e.Text == "" && !f.forced {
 		f.err = errors.Join(errEnded, err)
 		return
 	}
@@ -95,12 +106,18 @@ func (c *Cache) refresh(ctx context.Context, f *flight) {
 		return
 	}
 	f.answer = newAnswer(found, err)
-	switch e.DecideRefresh(f.answer, time.Now()) {
+	action := e.DecideRefresh(f.answer, time.Now())
+	if f.forced {
+		action = e.decideForced(f.answer, action)
+	}
+	switch action {
 	case Fetch:
 		c.fetch(ctx, f)
 	case Remove:
 		f.err = c.opts.DB.removeIf(ctx, e.Domain, func(e Entry) bool { return e.DecideRefresh(f.answer, time.Now()) == Remove })
 		f.source = NoPolicy
+	case Defer:
+		f.err = err
 	default:
 		f.entry, f.source, f.err = e, Cached, nil
 		if !e.Holds(time.Now()) {

@@ -16,6 +16,7 @@ func (s *System) Admin(stop func()) (*admin.Admin, error) {
 	return admin.New(admin.Options{
 		Log: s.log, Config: s.current, Accounts: s.accounts, Queue: s.queue, Trace: s.trace, Backup: s.backup, Levels: s.opts.Levels, Rand: s.opts.Rand,
 		Update: s.opts.Config.Update, Logins: s.logins, Keeper: s.keeper, EndSessions: s.endSessions, Listeners: s.listeners, Blocklists: s.blocklists.Status,
+		TLS:    admin.TLSPolicies{Policies: s.policies, Cache: s.policyCache, Results: s.results, Collector: s.tlsResults},
 		Reload: s.opts.Config.Reload, ConfigStatus: s.opts.Config.Status,
 		ConfigDir: s.opts.Config.Dir(), FastDKIMKeys: s.opts.FastDKIMKeys, Explain: s.explain, Stop: stop, Version: s.opts.Version,
 	})

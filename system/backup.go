@@ -10,7 +10,7 @@ import (
 func (s *System) makeBackup(context.Context) error {
 	var err error
 	s.backup, err = backup.New(backup.Options{
-		Config: s.opts.Config, Accounts: s.accounts, Queue: s.queue, Logins: s.logins, Policies: s.policies, DataDir: s.dir(),
+		Config: s.opts.Config, Accounts: s.accounts, Queue: s.queue, Logins: s.logins, Policies: s.policies, TLSResults: s.results, DataDir: s.dir(),
 		Log: s.log, Version: s.opts.Version, Registerer: s.registry,
 	})
 	return err

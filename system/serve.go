@@ -42,6 +42,7 @@ func (s *System) Serve(ctx context.Context) error {
 	background.Go("recording logins", s.auth.Serve)
 	background.Go("recording what was sent", s.submit.Serve)
 	background.Go("keeping accounts", s.keeper.Serve)
+	background.Go("recording tls results", s.tlsResults.Serve)
 	background.Every("looking at certificates", loop.Schedule{Interval: certificatesEvery}, (&certificateWatch{system: s}).look)
 	background.Every("looking up our addresses in blocklists", loop.Schedule{Interval: blocklistsEvery}, s.blocklists.look)
 	background.Every("removing retired messages", loop.Schedule{First: time.Minute, Interval: purgeEvery}, s.purgeQueue)

@@ -49,6 +49,7 @@ import (
 	"github.com/mjl-/mox/smtpserver"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/submit"
+	"github.com/mjl-/mox/tlsrptdb"
 	"github.com/mjl-/mox/trace"
 )
 
@@ -161,6 +162,7 @@ type System struct {
 	logins   *authdb.DB
 	policies *mtastsdb.DB
 	trace    *trace.Log // Nil: nothing is kept.
+	results  *tlsrptdb.ResultDB
 	accounts *store.Dir
 	queue    *queue.DB
 	backup   *backup.Backup
@@ -172,6 +174,7 @@ type System struct {
 
 	policyCache *mtastsdb.Cache
 	fetches     *loop.Group // Of policies.
+	tlsResults  *tlsrptdb.Collector
 
 	blocklists *blocklists
 	smtp       *smtpserver.Server
@@ -316,6 +319,9 @@ func (s *System) openStores(ctx context.Context) error {
 	if s.policies, err = mtastsdb.Open(s.dir("mtasts.db")); err != nil {
 		return err
 	}
+	if s.results, err = tlsrptdb.OpenResults(s.dir("tlsrptresult.db")); err != nil {
+		return err
+	}
 	if err := s.openTrace(); err != nil {
 		return err
 	}
@@ -405,9 +411,10 @@ func (s *System) makeMail(ctx context.Context) error {
 	if err := s.makePolicies(ctx); err != nil {
 		return err
 	}
+	s.tlsResults = tlsrptdb.NewCollector(s.results, s.log.With("pkg", "tlsrptdb"))
 	q := s.current().Queue()
 	opts := delivery.Options{
-		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Policies: s.policyCache, Roots: s.opts.Roots, Config: s.current, Log: s.log, Registerer: s.registry,
+		Queue: s.queue, Receiver: s.receiver, Resolver: s.opts.Resolver, Policies: s.policyCache, TLSResults: s.tlsResults, Roots: s.opts.Roots, Config: s.current, Log: s.log, Registerer: s.registry,
 		CIDs: s.cids, Rand: s.opts.Rand, Panicked: s.panics.In("delivery"), Dial: s.opts.Dial, Port: s.opts.RemotePort, Schedule: s.schedule(),
 		Workers: int(q.Deliveries + q.LocalDeliveries), Trace: s.trace,
 	}
@@ -508,6 +515,9 @@ func (s *System) Close() error {
 		errs = append(errs, s.accounts.Close())
 	}
 	errs = append(errs, s.trace.Close())
+	if s.results != nil {
+		errs = append(errs, s.results.Close())
+	}
 	if s.policies != nil {
 		errs = append(errs, s.policies.Close())
 	}

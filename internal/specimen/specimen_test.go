@@ -34,7 +34,7 @@ func TestMake(t *testing.T) {
 	}
 	data := filepath.Join(dir, "data")
 	rows := countRows(t, data)
-	for _, kind := range []string{"account", "auth", "queue"} {
+	for _, kind := range []string{"account", "auth", "queue", "mtasts", "tlsrptresult"} {
 		if len(rows[kind]) == 0 {
 			t.Errorf("there is no database of kind %q", kind)
 		}
