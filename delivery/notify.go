@@ -93,8 +93,7 @@ func noticeUTF8(m *queue.Message, to smtp.Path) bool {
 // of it if the sender asked for that, and it has failed (RFC 3461, section 4.3). What
 // was to be protected by TLS all the way never goes as a whole (RFC 8689, section 5).
 func readOriginal(w *queue.Work, m *queue.Message, a dsn.Action) (original []byte, full bool, err error) {
-	protected := m.RequireTLS != nil && *m.RequireTLS
-	if a == dsn.Failed && m.Return == "FULL" && !protected && int64(len(m.Prefix))+w.Size <= fullMax {
+	if a == dsn.Failed && m.Return == "FULL" && !requiresTLS(m) && int64(len(m.Prefix))+w.Size <= fullMax {
 		original, err = readHead(w, m.Prefix, fullMax)
 		return original, true, err
 	}
@@ -291,12 +290,11 @@ func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Messa
 	if err != nil {
 		return 0, fmt.Errorf("writing notification: %w", err)
 	}
-	protected := m.RequireTLS != nil && *m.RequireTLS
 	n := queue.New{
 		SMTPUTF8: utf8, EightBit: utf8, Content: c, MessageID: "<" + d.MessageID + ">", Subject: d.Subject, To: []queue.NewRcpt{{Path: d.To, Prefix: signature}},
 	}
-	if protected {
-		n.RequireTLS = &protected
+	if requiresTLS(m) {
+		n.RequireTLS = m.RequireTLS
 	}
 	queued, err := s.opts.Queue.Add(ctx, n)
 	if err != nil {
@@ -306,6 +304,19 @@ func (s *Sender) queueNotice(ctx context.Context, m *queue.Message, d *dsn.Messa
 		return 0, fmt.Errorf("queueing notification: %w", err)
 	}
 	return queued[0].ID, nil
+}
+
+// requiresTLS tells whether a message must be protected by TLS all the way.
+func requiresTLS(m *queue.Message) bool { return m.RequireTLS != nil && *m.RequireTLS }
+
+// demandsTLS returns what a message demands of a server. A notification of ours that
+// requires TLS does without where that can't be had: it must not get lost, and has
+// no more than a header (RFC 8689, section 5).
+func demandsTLS(m *queue.Message) *bool {
+	if m.Account == "" && m.MailFrom == "" && requiresTLS(m) {
+		return nil
+	}
+	return m.RequireTLS
 }
 
 // readHead returns the first bytes of a message with prefix in front, at most max.

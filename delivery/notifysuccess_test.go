@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mjl-/mox/dnstest"
 	"github.com/mjl-/mox/dsn"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/smtp"
@@ -356,18 +355,47 @@ func TestReturn(t *testing.T) {
 }
 
 // TestStrangerIsToldByTLS checks that a notification about a message that requires
-// TLS requires it too: RFC 8689, section 5.
+// TLS requires it too, and gets there though the server knows nothing of that: RFC
+// 8689, section 5.
 func TestStrangerIsToldByTLS(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, extensions string
+		want             string
+	}{
+		{"a server with REQUIRETLS", "STARTTLS,REQUIRETLS", "REQUIRETLS|"},
+		{"a server with TLS", "STARTTLS", "|"},
+		{"a server without TLS that announces it nevertheless", "REQUIRETLS", "|"},
+		{"a server without anything", "", "|"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cert := certificate(t)
+			run(t, func(e *env) {
+				p := e.oneHost(&peer{extensions: test.extensions, cert: cert})
+				n, yes := newMessage("one@other.example"), true
+				n.Account, n.MailFrom, n.RequireTLS = "", mustPath("stranger@other.example"), &yes
+				e.send(n) // It fails: nothing tells how to verify the server.
+				e.settle(time.Minute)
+				if got := p.mails(); len(got) != 1 || got[0].to != "stranger@other.example" || got[0].params != test.want || strings.Contains(got[0].data, "Hello,") {
+					e.Errorf("got %+v, want parameters %q", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestSuccessUTF8 checks that who sends internationalised mail is told in kind.
+func TestSuccessUTF8(t *testing.T) {
 	run(t, func(e *env) {
-		e.oneHost(&peer{})
-		e.zone.Fail("", "silent.example", dnstest.Temporary)
-		n, yes := newMessage("one@other.example"), true
-		n.Account, n.MailFrom, n.RequireTLS = "", mustPath("stranger@silent.example"), &yes
+		e.oneHost(&peer{extensions: "SMTPUTF8,8BITMIME"})
+		n := asking(map[string]smtp.Notify{"ünü@other.example": "SUCCESS"})
+		n.To[0].DSN.Original, n.SMTPUTF8 = `utf-8;\x{FC}n\x{FC}@other.example`, true
 		e.send(n)
-		e.wait()
-		list, err := e.queue.List(e.Context(), queue.Filter{To: "stranger@silent.example"}, queue.Sort{})
-		if err != nil || len(list) != 1 || list[0].RequireTLS == nil || !*list[0].RequireTLS || list[0].MailFrom != "" {
-			e.Errorf("got %+v, %v", list, err)
+		e.settle(time.Second)
+		list := e.inbox("alice")
+		if len(list) != 1 || !strings.Contains(list[0], "Content-Type: message/global-delivery-status\r\n") ||
+			!strings.Contains(list[0], "Original-Recipient: utf-8; ünü@other.example\r\nFinal-Recipient: utf-8; ünü@other.example\r\n") {
+			e.Errorf("got %q", list)
 		}
 	})
 }

@@ -99,7 +99,7 @@ func (a *attempt) outside(ctx context.Context, t target) *failure {
 // evidence returns what is known of a host that is to be connected to.
 func (a *attempt) evidence(t target, known promise) tlsEvidence {
 	first := a.pending()[0]
-	e := tlsEvidence{via: a.via(), dane: known.evidence, requireTLS: first.RequireTLS, report: first.Report == queue.DMARCReport}
+	e := tlsEvidence{via: a.via(), dane: known.evidence, requireTLS: demandsTLS(first.Message), report: first.Report == queue.DMARCReport}
 	if !t.ip.IsValid() {
 		e.sts = a.policy.says(t.name)
 	}
