@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mjl-/bstore"
@@ -264,7 +265,7 @@ func (w *answering) find(tx *bstore.Tx) (*sent, error) {
 		}
 		return readSent(tx, from.Message, &from)
 	}
-	rcpts := w.bases()
+	rcpts, domains := w.bases()
 	for _, base := range rcpts {
 		for _, ref := range refsOf(w.Account, w.MessageID, w.EnvelopeID, base) {
 			r, err := bstore.QueryTx[retiredRow](tx).FilterIn("Refs", ref).SortDesc("ID").Limit(1).Get()
@@ -284,17 +285,18 @@ func (w *answering) find(tx *bstore.Tx) (*sent, error) {
 			return readSent(tx, r.ID, from)
 		}
 	}
-	return w.findLeased(tx, rcpts)
+	return w.findLeased(tx, rcpts, domains)
 }
 
-// bases returns the addresses that the answer names, in the form of BaseAddress.
-func (w *answering) bases() (list []string) {
+// bases returns the addresses that the answer names, in the form of BaseAddress, and
+// their domains as Message.Domain has them.
+func (w *answering) bases() (list, domains []string) {
 	for _, rcpt := range w.Rcpts[:min(len(w.Rcpts), answerRcptsMax)] {
 		if p, err := Path(rcpt); err == nil && !p.IsZero() {
-			list = append(list, BaseAddress(p))
+			list, domains = append(list, BaseAddress(p)), append(domains, domainOf(p))
 		}
 	}
-	return list
+	return list, domains
 }
 
 // findLeased looks among what is being delivered: a server can return a message before
@@ -302,8 +304,8 @@ func (w *answering) bases() (list []string) {
 //
 // What waits for another attempt is not looked through. What becomes of it is seen by
 // that attempt, and it can be a lot.
-func (w *answering) findLeased(tx *bstore.Tx, rcpts []string) (*sent, error) {
-	for _, id := range w.db.leasedBy(w.Account) {
+func (w *answering) findLeased(tx *bstore.Tx, rcpts, domains []string) (*sent, error) {
+	for _, id := range w.db.leasedBy(w.Account, domains) {
 		r := messageRow{ID: id}
 		err := tx.Get(&r)
 		if isAbsent(err) {
@@ -324,13 +326,14 @@ func (w *answering) findLeased(tx *bstore.Tx, rcpts []string) (*sent, error) {
 	return nil, nil
 }
 
-// leasedBy returns the messages of an account that are being sent to other servers.
-func (db *DB) leasedBy(account string) (ids []int64) {
+// leasedBy returns the messages of an account that are being sent to other servers, for
+// some domains: of each there are a few hundred at most.
+func (db *DB) leasedBy(account string, domains []string) (ids []int64) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for l := db.schedule.leases.head; l != nil; l = l.next {
 		for _, e := range l.entries {
-			if !l.local && e.account.Value() == account {
+			if !l.local && e.account.Value() == account && slices.Contains(domains, e.domain.Value()) {
 				ids = append(ids, e.id)
 			}
 		}

@@ -155,3 +155,24 @@ func (to NewRcpt) check() error {
 	}
 	return nil
 }
+
+// KnowsFromID says whether an account has sent a message with a FromID that is still
+// known.
+func (db *DB) KnowsFromID(ctx context.Context, account, fromID string) (found bool, err error) {
+	leave, err := db.enter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	if db.claimed(account, fromID) {
+		return true, nil
+	}
+	err = db.db.Read(ctx, func(tx *bstore.Tx) error {
+		_, found, err = fromIDOf(tx, account, fromID)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking up id of a sender of account %q: %w", account, err)
+	}
+	return found, nil
+}

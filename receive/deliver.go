@@ -226,6 +226,9 @@ func (d *delivery) deliver(ctx context.Context) error {
 	if len(d.to)+len(d.rejects) == 0 { // To an alias of the author alone: nobody else is waiting for it.
 		return nil
 	}
+	if err := d.answers(ctx); err != nil {
+		return err
+	}
 	content, err := d.spool.content(ctx, d.r.opts.Store)
 	if err != nil {
 		return err

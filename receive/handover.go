@@ -102,6 +102,9 @@ func (h *handing) run(ctx context.Context) error {
 	h.resolve()
 	h.makeCopies()
 	h.askAccounts(ctx)
+	if err := h.answers(ctx); err != nil {
+		return err
+	}
 	for _, batch := range h.batches() {
 		h.deliver(ctx, batch)
 	}
@@ -112,19 +115,27 @@ func (h *handing) run(ctx context.Context) error {
 
 // readContent reads what is to be known of the content.
 func (h *handing) readContent() (err error) {
-	if h.Data != nil {
-		h.letter, err = h.r.read(contentBytes(h.Data))
+	s, closer, err := h.open()
+	if err != nil {
 		return err
 	}
-	f, err := os.Open(h.File)
-	if err != nil {
-		return fmt.Errorf("opening content of queued message: %w", err)
-	}
-	h.letter, err = h.r.read(contentFile{f, h.Size})
-	if cerr := f.Close(); err == nil {
+	h.letter, err = h.r.read(s)
+	if cerr := closer.Close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// open opens the content.
+func (h *handing) open() (source, io.Closer, error) {
+	if h.Data != nil {
+		return contentBytes(h.Data), io.NopCloser(nil), nil
+	}
+	f, err := os.Open(h.File)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening content of queued message: %w", err)
+	}
+	return contentFile{f, h.Size}, f, nil
 }
 
 // contentBytes is a content in memory as a source.

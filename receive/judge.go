@@ -49,6 +49,7 @@ type judgement struct {
 	forwardDKIM string            // Signature of the forwarder, which doesn't count.
 	rule        *screen.RuleMatch // The ruleset that matches.
 	problems    []byte            // Header fields about them.
+	answer      bool              // It is about a message that the account has sent, and the queue knows.
 }
 
 // decide decides about a place.
