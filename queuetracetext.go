@@ -155,6 +155,9 @@ func submittedLines(e *trace.Event) []string {
 	if s.Held {
 		l = append(l, "held in the queue")
 	}
+	if s.HoldRule != 0 {
+		l = append(l, fmt.Sprintf("by hold rule %d", s.HoldRule))
+	}
 	return l
 }
 

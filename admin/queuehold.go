@@ -71,6 +71,9 @@ func (a *Admin) QueueHoldRuleAdd(ctx context.Context, req QueueHoldRuleAddReques
 	} else if err != nil {
 		return QueueHoldRuleAdded{}, fmt.Errorf("adding rule that holds messages: %w", err)
 	}
+	if held > 0 {
+		a.traceHeld(ctx, rule)
+	}
 	a.log.InfoContext(ctx, "hold rule added", "id", rule.ID, "account", rule.Account, "sender_domain", rule.SenderDomain, "recipient_domain", rule.RecipientDomain, "held", held)
 	return QueueHoldRuleAdded{Rule: queueHoldRule(rule), Held: held}, nil
 }

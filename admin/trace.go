@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,4 +120,23 @@ func traceChanges(log *trace.Log, what, who string, messages []queue.Message) {
 }
 
 // changeName returns what a change is called in traces, given its name in the log.
-func changeName(msg string) string { return strings.TrimPrefix(msg, "messages ") }
+func changeName(msg string) string {
+	if msg == "TLS of messages" {
+		return "what is asked of TLS changed"
+	}
+	return strings.TrimPrefix(msg, "messages ")
+}
+
+// traceHeld adds to the traces of messages that a rule holds them, which was added now.
+func (a *Admin) traceHeld(ctx context.Context, rule queue.HoldRule) {
+	if a.opts.Trace == nil {
+		return
+	}
+	held := true
+	list, err := a.opts.Queue.List(ctx, queue.Filter{Held: &held, Account: rule.Account}, queue.Sort{})
+	if err != nil {
+		a.log.WarnContext(ctx, "listing messages held by a rule for their traces", "id", rule.ID, "err", err)
+	}
+	list = slices.DeleteFunc(list, func(m queue.Message) bool { return m.HoldRule != rule.ID })
+	traceChanges(a.opts.Trace, "held", fmt.Sprintf("hold rule %d", rule.ID), list)
+}

@@ -61,7 +61,9 @@ func (m *submission) traced(queued []queue.Message, err error) {
 	}
 	for _, one := range queued {
 		e.Rcpts = append(e.Rcpts, trace.Rcpt{Address: one.Rcpt, QueueID: one.ID})
-		e.Submission.Held = e.Submission.Held || one.State == queue.Held
+		if one.State == queue.Held {
+			e.Submission.Held, e.Submission.HoldRule = true, one.HoldRule
+		}
 		e.Submission.RequireTLS = one.RequireTLS
 	}
 	if e.Submission.SignError = m.signError; m.signError == "" {

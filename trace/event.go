@@ -94,7 +94,8 @@ type Submission struct {
 	SignError  string      `json:"signError,omitempty"`  // Why there are none though there should be.
 	RequireTLS *bool       `json:"requireTls,omitempty"`
 	NotBefore  time.Time   `json:"notBefore,omitzero"` // That the sender has asked for (FUTURERELEASE).
-	Held       bool        `json:"held,omitempty"`     // It was held at once.
+	Held       bool        `json:"held,omitempty"`     // It was held at once, for some of its recipients at least.
+	HoldRule   int64       `json:"holdRule,omitempty"` // By this rule.
 }
 
 // Signature is a signature of DKIM.
