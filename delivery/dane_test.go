@@ -91,6 +91,7 @@ func TestDANE(t *testing.T) {
 		{"none can be used, TLS is broken", self, common, "STARTTLS", map[string][]string{"handshake": {"drop"}}, wait, "4.7.5", 1},
 		{"no STARTTLS", self, good, "PIPELINING", nil, wait, "4.7.5", 1},
 		{"STARTTLS refused", self, good, "STARTTLS", map[string][]string{"STARTTLS": {"454 4.7.0 not now"}}, wait, "4.7.0", 1},
+		{"STARTTLS refused for good", self, good, "STARTTLS", map[string][]string{"STARTTLS": {"554 5.7.3 never"}}, wait, "4.7.3", 1},
 		{"TLS is broken", self, good, "STARTTLS", map[string][]string{"handshake": {"drop"}}, wait, "4.7.5", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

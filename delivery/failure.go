@@ -158,6 +158,11 @@ func classifyContent(err error) *failure {
 
 func classifyReply(name string, reply *smtpclient.Reply) *failure {
 	f := &failure{code: reply.Code, enhanced: reply.Enhanced, permanent: !reply.Temporary(), reply: formatReply(reply), err: reply}
+	if reply.Command == "STARTTLS" {
+		// A host without the TLS that is demanded of it can't be used now, whatever it
+		// says: anyone on the way can say that (RFC 7672, section 2.2, RFC 8461, section 5).
+		f.permanent = false
+	}
 	if f.enhanced == "" {
 		f.enhanced = smtp.Enhanced(reply.Code, smtp.DetailOther)
 	}
@@ -165,7 +170,10 @@ func classifyReply(name string, reply *smtpclient.Reply) *failure {
 		f.enhanced = "4." + detail // Too many recipients, in the codes of RFC 821.
 	}
 	f.text = name + " refused it"
-	if !f.permanent {
+	switch {
+	case reply.Command == "STARTTLS":
+		f.text = "no TLS with " + name
+	case !f.permanent:
 		f.text = name + " didn't take it for now"
 	}
 	switch reply.Command {

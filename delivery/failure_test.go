@@ -31,6 +31,8 @@ func TestClassify(t *testing.T) {
 		{"a greeting is about the host", reply("", 521, "5.3.2", "takes no mail"), "5.3.2", true, true, "521 5.3.2 takes no mail"},
 		{"and so is EHLO", reply("EHLO", 554, "", "who are you"), "5.0.0", true, true, "554 who are you"},
 		{"a busy greeting", reply("", 421, "", "busy"), "4.0.0", false, true, "421 busy"},
+		{"no TLS now", fmt.Errorf("%w: %w", smtpclient.ErrTLS, reply("STARTTLS", 454, "4.7.0", "not now")), "4.7.0", false, true, "454 4.7.0 not now"},
+		{"no TLS at all, which anyone on the way can say", fmt.Errorf("%w: %w", smtpclient.ErrTLS, reply("STARTTLS", 554, "5.7.3", "no")), "4.7.3", false, true, "554 5.7.3 no"},
 		{"too many recipients", &smtpclient.Reply{Command: "RCPT", Code: 552, TooMany: true}, "4.0.0", false, true, "552"},
 		{"too large", fmt.Errorf("%w: 2, it takes 1", smtpclient.ErrSize), "5.3.4", true, true, ""},
 		{"internationalised", smtpclient.ErrNoSMTPUTF8, "5.6.7", true, true, ""},

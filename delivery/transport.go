@@ -278,7 +278,7 @@ func (a *attempt) excuse(f *failure) *failure {
 		return f
 	case isUnverified(f.err), errors.Is(f.err, smtpclient.ErrTLS), errors.Is(f.err, smtpclient.ErrNoTLS):
 		trouble.code, trouble.enhanced, trouble.text = 0, statusTLS, f.text
-	case f.permanent:
+	case f.permanent, isReply && !reply.Temporary():
 		trouble.text = name + ", which takes mail for this server, can't be used: " + f.text
 	default:
 		return f
