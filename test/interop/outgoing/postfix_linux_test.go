@@ -17,11 +17,11 @@ import (
 	"github.com/mjl-/mox/test/interop/netns"
 )
 
-// greylistAddr is where postgrey listens, and greylistDelay how many seconds it
-// makes senders wait.
+// greylistAddr is where postgrey listens, and greylistDelay how long it makes senders
+// wait.
 const (
 	greylistAddr  = "127.0.0.1:10023"
-	greylistDelay = "2"
+	greylistDelay = 2 * time.Second
 )
 
 // postfixMain is main.cf. DIR is where it has its files. Each smtpd has a name in the
@@ -38,7 +38,7 @@ maillog_file_prefixes = DIR
 myhostname = mx.postfix.test
 myorigin = postfix.test
 mydestination =
-inet_interfaces = all
+inet_interfaces = SENDING
 inet_protocols = all
 mynetworks = 127.0.0.0/8
 alias_maps =
@@ -59,6 +59,8 @@ smtpd_client_connection_rate_limit = 0
 smtp_tls_security_level = dane
 smtp_dns_support_level = dnssec
 smtp_tls_loglevel = 1
+smtp_bind_address = SENDING
+smtp_address_preference = ipv4
 `
 
 // postfixMaster is master.cf, without its smtpd, and without chroot, where name
@@ -119,7 +121,7 @@ func (w *world) startPostfix(t *testing.T) {
 			}
 		}
 	}
-	w.write(t, "postfix/etc/main.cf", strings.ReplaceAll(postfixMain, "DIR", w.postfix))
+	w.write(t, "postfix/etc/main.cf", strings.NewReplacer("DIR", w.postfix, "SENDING", w.sending).Replace(postfixMain))
 	w.write(t, "postfix/etc/master.cf", master)
 	w.write(t, "postfix/etc/domains", domains.String())
 	w.write(t, "postfix/etc/mailboxes", mailboxes.String())
@@ -151,7 +153,7 @@ func (w *world) startPostgrey(t *testing.T) {
 	}
 	w.own(t, "postgrey", u.Uid)
 	empty := w.write(t, "nobody", "")
-	w.run(t, netns.Program(t, "postgrey"), "--inet="+greylistAddr, "--delay="+greylistDelay, "--dbdir="+dir, "--pidfile="+filepath.Join(dir, "pid"),
+	w.run(t, netns.Program(t, "postgrey"), "--inet="+greylistAddr, fmt.Sprintf("--delay=%d", int(greylistDelay.Seconds())), "--dbdir="+dir, "--pidfile="+filepath.Join(dir, "pid"),
 		"--user=postgrey", "--group=postgrey", "--whitelist-clients="+empty, "--whitelist-recipients="+empty)
 	if !eventually(func() bool { return answersAt(greylistAddr, "") }) {
 		t.Fatal("postgrey does not listen")

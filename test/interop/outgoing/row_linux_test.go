@@ -30,6 +30,7 @@ type row struct {
 
 	requireTLS    bool // REQUIRETLS of RFC 8689.
 	tlsRequiredNo bool // "TLS-Required: No" of RFC 8689.
+	utf8          bool // The recipient's address is not in ASCII, RFC 6531.
 
 	// want is what must become of each attempt. If the domain makes senders wait, there
 	// are more that end as the first.

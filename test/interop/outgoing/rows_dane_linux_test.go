@@ -92,6 +92,14 @@ func daneRows() []*row {
 			hosts: []host{{tlsa: "3 1 1", v4: says("STARTTLS", "454 4.7.0 no TLS now")}}, want: []want{replied("454 4.7.0 no TLS now", 1)},
 		},
 		{
+			name: "DANE, and a server that says never to do TLS, or somebody on the way", domain: "ee-554",
+			hosts: []host{{tlsa: "3 1 1", v4: says("STARTTLS", "554 5.7.3 never")}}, want: []want{{status: "4.7.3", code: 554, reason: noTLSWith, connections: 1}},
+		},
+		{
+			name: "DANE, the first server says never to do TLS, the second does", domain: "ee-554-second",
+			hosts: []host{{tlsa: "3 1 1", v4: says("STARTTLS", "554 5.7.3 never")}, {tlsa: "3 1 1"}}, want: []want{delivered(protectedDANE, 2).by("mx2")},
+		},
+		{
 			name: "records in a zone that is not signed don't count", domain: "ee.unsigned",
 			hosts: []host{{tlsa: "!3 1 1"}}, want: []want{delivered(unverified, 1)},
 		},
@@ -131,6 +139,10 @@ func daneRows() []*row {
 		{
 			name: "an address whose signature is wrong", domain: "bogus-a", hosts: []host{{}},
 			bogus: []string{"A mx.@"}, want: []want{deferred(dnsStatus, notAuthentic, 0).by("-")},
+		},
+		{
+			name: "the first host has an address whose signature is wrong, the second is good", domain: "bogus-a-first",
+			hosts: []host{{}, {}}, bogus: []string{"A mx.@"}, want: []want{delivered(unverified, 1).by("mx2")},
 		},
 		{
 			name: "the first host has TLSA records whose signature is wrong, the second is good", domain: "bogus-first",

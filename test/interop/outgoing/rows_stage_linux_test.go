@@ -62,6 +62,15 @@ func stageRows() (rows []*row) {
 		&row{name: "the host is about to go", domain: "c421", hosts: []host{{v4: refusing(atRCPT, "421 4.3.2 going down")}}, want: []want{replied("421 4.3.2", 1)}},
 		&row{name: "EHLO is unknown, HELO is not", domain: "helo", hosts: []host{{v4: says("EHLO", "502 5.5.1 what?")}}, want: []want{delivered(plain, 1)}},
 		&row{
+			name: "the message is larger than the host says to take (RFC 1870)", domain: "size", hosts: []host{{v4: postfix("message_size_limit=100")}},
+			want: []want{{status: "5.3.4", code: 552, reason: "is larger than", connections: 1}},
+		},
+		&row{
+			name: "an address that the host does not take (RFC 6531)", domain: "ascii", utf8: true,
+			hosts: []host{{v4: postfix("smtputf8_enable=no")}}, want: []want{{status: "5.6.7", code: 550, reason: "can't take internationalised mail", connections: 1}},
+		},
+		&row{name: "an address that is not in ASCII", domain: "utf8", utf8: true, hosts: []host{{}}, want: []want{delivered(unverified, 1)}},
+		&row{
 			name: "a code without an enhanced one", domain: "bare", hosts: []host{{v4: says("RCPT", "550 no such user")}},
 			want: []want{{status: "5.0.0", code: 550, reason: "550 no such user", connections: 1}},
 		},

@@ -11,6 +11,20 @@ func tlsRows() []*row {
 		{name: "STARTTLS, a certificate that has expired", domain: "tls-expired", hosts: []host{{cert: expired}}, want: []want{delivered(unverified, 1)}},
 		{name: "STARTTLS, a good certificate, which nobody demands", domain: "tls-ca", hosts: []host{{cert: fromCA}}, want: []want{delivered(unverified, 1)}},
 		{name: "no STARTTLS", domain: "plain", hosts: []host{{cert: noTLS}}, want: []want{delivered(plain, 1).because("opportunistic")}},
+		{name: "TLS 1.2", domain: "tls-12", hosts: []host{{v4: postfix("smtpd_tls_protocols=TLSv1.2")}}, want: []want{delivered(unverified, 1)}},
+		{
+			name: "mail is taken over TLS only", domain: "tls-encrypt",
+			hosts: []host{{v4: postfix("smtpd_tls_security_level=encrypt")}}, want: []want{delivered(unverified, 1)},
+		},
+		{
+			name: "a certificate of ours is asked for", domain: "tls-ask",
+			hosts: []host{{v4: postfix("smtpd_tls_ask_ccert=yes")}}, want: []want{delivered(unverified, 1)},
+		},
+		{
+			name: "a certificate of ours is demanded", domain: "tls-ccert",
+			hosts: []host{{v4: postfix("smtpd_tls_security_level=encrypt", "smtpd_tls_req_ccert=yes")}},
+			want:  []want{replied("421 4.7.1", 1)},
+		},
 		{
 			name: "TLS of versions that are too old", domain: "tls-old", hosts: []host{{v4: postfix(oldTLS)}},
 			want: []want{delivered(plain, 2).because("tls-failed")},

@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +23,7 @@ import (
 	"github.com/mjl-/mox/delivery"
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/system"
+	"github.com/mjl-/mox/trace"
 )
 
 // password is that of alice, who sends all mail.
@@ -94,6 +93,18 @@ type server struct {
 }
 
 func (s *server) address() string { return "alice@" + s.name + ".test" }
+
+// id is part of the Message-ID of its message for a row.
+func (s *server) id(r *row) string { return s.name + "-" + strings.ReplaceAll(r.domain, ".", "-") }
+
+// recipient is who that is for.
+func (s *server) recipient(r *row) string {
+	to := s.id(r) + "@" + r.fqdn()
+	if r.utf8 {
+		to = "ü-" + to
+	}
+	return to
+}
 
 // Times of a server that are shorter than those of RFC 5321, section 4.5.3.2, and
 // haste is how many times shorter the others are for some ends.
@@ -269,79 +280,58 @@ func (s *server) retry(t *testing.T, to string) {
 	}
 }
 
-// attempt is what came of an attempt, as an administrator reads it.
-type attempt struct {
-	result, tls, host, ip, policy string
-	code                          int64
-	enhanced, reason              string
-}
-
-// attempted waits for the end of an attempt to a recipient.
-func (s *server) attempted(t *testing.T, to string, number int) attempt {
+// attempted waits for the end of an attempt to a recipient, and returns what an
+// administrator reads of it.
+func (s *server) attempted(t *testing.T, to string, number int) (a *trace.Attempt) {
 	t.Helper()
-	var list []map[string]string
 	done := func() bool {
-		list = s.log.attempts(to)
-		if len(list) < number {
-			return false
-		}
 		left := s.queued(t, to)
-		return len(left) == 0 || left[0].State == queue.Waiting
+		return len(left) == 0 || left[0].State == queue.Waiting && left[0].Attempts == int64(number)
 	}
 	if !eventually(done) {
-		t.Fatalf("no end of attempt %d: %+v, in the queue %+v", number, list, s.queued(t, to))
+		t.Fatalf("no end of attempt %d: %+v", number, s.queued(t, to))
 	}
-	m := list[number-1]
-	code, _ := strconv.ParseInt(m["code"], 10, 64)
-	return attempt{
-		result: m["result"], tls: m["tls"], host: m["host"], ip: m["ip"], policy: m["tls_policy"],
-		code: code, enhanced: m["enhanced"], reason: m["reason"],
+	found := func() bool {
+		for _, e := range s.trace(t, to) {
+			if e.Kind == trace.Attempted && e.Attempt.Number == int64(number) {
+				a = e.Attempt
+			}
+		}
+		return a != nil
 	}
+	if !eventually(found) {
+		t.Fatalf("attempt %d is not in the trace", number)
+	}
+	return a
+}
+
+// trace returns what there is about a recipient.
+func (s *server) trace(t *testing.T, to string) []trace.Event {
+	t.Helper()
+	result, err := s.admin.QueueTrace(t.Context(), admin.QueueTraceRequest{Query: to})
+	if err != nil || len(result.Gaps) > 0 || result.More {
+		t.Fatalf("got trace %+v, %v", result, err)
+	}
+	return result.Events
 }
 
 // serverLog is the log of a server.
 type serverLog struct {
 	mu  sync.Mutex
 	all bytes.Buffer
-	to  map[string][]map[string]string // Lines about deliveries, by recipient.
 }
-
-var logAttribute = regexp.MustCompile(` ([a-z_]+)=("(?:[^"\\]|\\.)*"|\S*)`)
 
 // Write takes a line.
 func (l *serverLog) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all.Write(line)
-	if !bytes.Contains(line, []byte(" m=delivery ")) {
-		return len(line), nil
-	}
-	attributes := map[string]string{}
-	for _, m := range logAttribute.FindAllStringSubmatch(" "+string(line), -1) {
-		value := m[2]
-		if unquoted, err := strconv.Unquote(value); err == nil {
-			value = unquoted
-		}
-		attributes[m[1]] = value
-	}
-	if l.to == nil {
-		l.to = map[string][]map[string]string{}
-	}
-	to := attributes["rcptto"]
-	l.to[to] = append(l.to[to], attributes)
-	return len(line), nil
+	return l.all.Write(line)
 }
 
 func (l *serverLog) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.String()
-}
-
-func (l *serverLog) attempts(to string) []map[string]string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]map[string]string(nil), l.to[to]...)
 }
 
 // newMail returns a message from a server's user.

@@ -100,6 +100,19 @@ func (p *policy) start(t *testing.T, w *world, domain string) {
 	})
 }
 
+// works tells whether it has a policy as it should.
+func (p *policy) works() bool { return p.answer == nil && !p.refused && !p.silent && p.cert == "" }
+
+// check wants the policy host to have been asked, if it can be and there is a record.
+func (p *policy) check(t *testing.T, r *row) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if able := (p.works() || p.answer != nil) && len(r.bogus) == 0 && !strings.Contains(r.records, "STSv1"); able != (p.asked > 0) {
+		t.Errorf("the policy host was asked %d times", p.asked)
+	}
+}
+
 // handler answers requests.
 func (p *policy) handler(domain string) http.HandlerFunc {
 	return func(rw http.ResponseWriter, req *http.Request) {

@@ -1,7 +1,6 @@
 package outgoing
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -12,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	gosmtp "github.com/emersion/go-smtp"
 
 	"github.com/mjl-/mox/test/interop/netns"
 )
@@ -33,6 +30,7 @@ type world struct {
 	rows        []*row
 	servers     []*server
 	postfix     string          // Its directory.
+	sending     string          // Address that it sends from.
 	hasty       map[string]bool // By address with port.
 
 	addresses int // That were given.
@@ -46,7 +44,7 @@ func testOutgoing(t *testing.T, dir string) {
 	t.Run("all", func(t *testing.T) {
 		for _, s := range w.servers {
 			for _, r := range w.rows {
-				if s.mode != "system-ad" || r.usesDNSSEC() {
+				if r.sentBy(s) {
 					t.Run(s.name+"/"+r.name, func(t *testing.T) {
 						t.Parallel()
 						w.check(t, s, r)
@@ -54,13 +52,17 @@ func testOutgoing(t *testing.T, dir string) {
 				}
 			}
 		}
+		t.Run("Postfix sends", func(t *testing.T) { w.testPostfixSends(t, w.servers[0]) })
 	})
+	for _, s := range w.servers {
+		s.checkNotices(t, w.rows)
+	}
 }
 
-// usesDNSSEC tells whether what becomes of the row hangs on what is authentic, so
-// that each way to know is tried.
-func (r *row) usesDNSSEC() bool {
-	return slices.ContainsFunc(r.hosts, func(h host) bool { return h.tlsa != "" }) || strings.Contains(r.records, "TLSA") || len(r.bogus) > 0
+// sentBy tells whether a server sends the message of a row: each does if what becomes
+// of it hangs on what is authentic, so that each way to know is tried.
+func (r *row) sentBy(s *server) bool {
+	return s.mode == "validate" || slices.ContainsFunc(r.hosts, func(h host) bool { return h.tlsa != "" }) || strings.Contains(r.records, "TLSA") || len(r.bogus) > 0
 }
 
 // newWorld makes the world, and runs it until the test ends.
@@ -98,6 +100,8 @@ func newWorld(t *testing.T, dir string) *world {
 			bogus = append(bogus, r.expand(rrset))
 		}
 	}
+	w.sending = w.newIP(4)
+	test += "postfix TXT \"v=spf1 ip4:" + w.sending + " -all\"\npostfix MX 10 mx.postfix\nmx.postfix A " + w.sending + "\n"
 	for _, s := range w.servers {
 		s.cert = newCert(t, w.ca, selfSigned, s.name+".test", "")
 		test += s.zone(t, w)
@@ -143,6 +147,7 @@ func (w *world) addAddresses(t *testing.T) {
 			fmt.Fprintf(&b, "address add %s/32 dev lo\n", r.sts.ip)
 		}
 	}
+	fmt.Fprintf(&b, "address add %s/32 dev lo\n", w.sending)
 	netns.Command(t, []byte(b.String()), netns.Program(t, "ip"), "-batch", "-")
 }
 
@@ -201,140 +206,4 @@ func eventually(ok func() bool) bool {
 		}
 	}
 	return ok()
-}
-
-// check sends a message from a server to the domain of a row, and holds what becomes
-// of it against what is wanted.
-func (w *world) check(t *testing.T, s *server, r *row) {
-	t.Helper()
-	id := s.name + "-" + strings.ReplaceAll(r.domain, ".", "-")
-	to := id + "@" + r.fqdn()
-	header := ""
-	if r.tlsRequiredNo {
-		header = "TLS-Required: No\r\n"
-	}
-	msg := s.newMail(id, header)
-	s.submit(t, gosmtp.MailOptions{RequireTLS: r.requireTLS}, msg, to)
-	connections, number := 0, 0
-	for i, want := range r.want {
-		if i > 0 {
-			s.retry(t, to)
-		}
-		number++
-		got := s.attempted(t, to, number)
-		for ; r.greylisted && i > 0 && got.enhanced == r.want[0].status && number < 1000; number++ {
-			connections += want.connections
-			s.retry(t, to)
-			got = s.attempted(t, to, number+1)
-		}
-		want.check(t, s, r, to, got)
-		connections += want.connections
-	}
-	w.checkEnds(t, s, r, id, msg, connections)
-}
-
-// check holds an attempt against what is wanted.
-func (w want) check(t *testing.T, s *server, r *row, to string, got attempt) {
-	t.Helper()
-	result := "delivered"
-	switch {
-	case w.tls != "":
-	case w.status[0] == '5' && !w.softened:
-		result = "failed"
-	default:
-		result = "delayed"
-	}
-	if got.result != result || w.tls != "" && got.tls != w.tls || w.tls == "" && (got.enhanced != w.status || got.code != w.code) || !strings.Contains(got.reason, w.reason) || w.policy != "" && got.policy != w.policy {
-		t.Errorf("got %+v, want %+v", got, w)
-	}
-	if host := w.hostName(r); got.host != host {
-		t.Errorf("got host %q, want %q", got.host, host)
-	}
-	if family := 6 - 2*min(1, strings.Count(got.ip, ".")); w.family != 0 && family != w.family {
-		t.Errorf("got address %s, want one of IPv%d", got.ip, w.family)
-	}
-	left := s.queued(t, to)
-	if result != "delayed" {
-		if len(left) > 0 {
-			t.Errorf("still in the queue: %+v", left)
-		}
-		return
-	}
-	if len(left) != 1 || len(left[0].Results) == 0 {
-		t.Fatalf("not in the queue, or without results: %+v", left)
-	}
-	if a := left[0].Results[len(left[0].Results)-1]; a.Permanent || a.OK || a.Enhanced != w.status || a.Code != w.code || !strings.Contains(a.Error, w.reason) || a.RemoteMTA != got.host {
-		t.Errorf("the queue has %+v, want %+v", a, w)
-	}
-}
-
-// hostName returns the name of the host that is wanted.
-func (w want) hostName(r *row) string {
-	name, whole := strings.CutPrefix(w.host, "=")
-	switch {
-	case w.host == "-":
-		return ""
-	case whole:
-		return name
-	}
-	return cmp.Or(w.host, "mx") + "." + r.fqdn()
-}
-
-// checkEnds holds what the other side has seen against what is wanted.
-func (w *world) checkEnds(t *testing.T, s *server, r *row, id, msg string, connections int) {
-	t.Helper()
-	copies, last := r.copies, r.want[len(r.want)-1]
-	if copies == 0 && last.tls != "" {
-		copies = 1
-	}
-	// What Postfix does and writes comes a moment later.
-	if !eventually(func() bool { return w.connections(t, s, r) >= connections && len(w.messages(t, s, r, id)) >= copies }) {
-		t.Error("the other side has seen less than it should")
-	}
-	if got := w.connections(t, s, r); got != connections {
-		t.Errorf("got %d connections, want %d", got, connections)
-	}
-	list := w.messages(t, s, r, id)
-	if len(list) != copies {
-		t.Errorf("the domain has %d messages, want %d", len(list), copies)
-	}
-	for _, m := range list {
-		if !strings.HasSuffix(m.text, msg) {
-			t.Errorf("the domain has %q, want %q at its end", m.text, msg)
-		}
-		if last.tls != "" && m.secure != (last.tls != plain) {
-			t.Errorf("the message came with TLS: %v", m.secure)
-		}
-		if r.requireTLS && !strings.Contains(m.mail, " REQUIRETLS") {
-			t.Errorf("got MAIL %s, want REQUIRETLS", m.mail)
-		}
-	}
-}
-
-// connections returns how many a server has made to the ends of a row.
-func (w *world) connections(t *testing.T, s *server, r *row) (n int) {
-	t.Helper()
-	for _, e := range r.ends() {
-		switch {
-		case e.postfix:
-			n += w.postfixConnections(t, e, s.ip4, s.ip6)
-		case e.script != nil:
-			n += e.script.of(s.ip4, s.ip6).connections
-		}
-	}
-	return n
-}
-
-// messages returns what the ends of a row have from a server.
-func (w *world) messages(t *testing.T, s *server, r *row, id string) (list []taken) {
-	t.Helper()
-	for _, e := range r.ends() {
-		if e.script != nil {
-			list = append(list, e.script.of(s.ip4, s.ip6).messages...)
-		}
-	}
-	for _, m := range w.postfixMessages(t, r.fqdn(), "Message-ID: <"+id+"@") {
-		list = append(list, taken{secure: strings.Contains(m, " with ESMTPS "), text: strings.ReplaceAll(m, "\n", "\r\n")})
-	}
-	return list
 }
