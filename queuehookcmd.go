@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
-	"strconv"
 	"text/tabwriter"
 
 	"github.com/mjl-/mox/admin"
@@ -215,9 +215,9 @@ func (inv *invocation) printWebhook(ctx context.Context, call string) error {
 	if err := inv.parse(inv.flagSet(), 1); err != nil {
 		return err
 	}
-	id, err := strconv.ParseInt(inv.args[0], 10, 64)
+	id, err := inv.idArg()
 	if err != nil {
-		return &usageError{fmt.Sprintf("%q is not an id", inv.args[0])}
+		return err
 	}
 	c, err := inv.ctl()
 	if err != nil {
@@ -227,5 +227,8 @@ func (inv *invocation) printWebhook(ctx context.Context, call string) error {
 	if err != nil {
 		return err
 	}
-	return inv.print(true, h, nil)
+	e := json.NewEncoder(inv.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "\t")
+	return e.Encode(h)
 }
