@@ -123,7 +123,7 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 		v.report.Result.Permanent = false
 	}
 	if !v.failure.permanent {
-		next, giveUp := schedule.Next(m.Attempts, m.Queued, t.end, jitter)
+		next, giveUp := schedule.Next(m.Attempts, m.Counted(), t.end, jitter)
 		if !giveUp {
 			v.retry(m, t, schedule, next)
 			return v
@@ -169,14 +169,14 @@ func otherFamilyMayDo(m *queue.Message, t try) bool {
 // retry makes v one for another attempt at next.
 func (v *verdict) retry(m *queue.Message, t try, schedule queue.Schedule, next time.Time) {
 	v.report.Retry, v.report.Next = true, next
-	v.until = schedule.RetryUntil(m.Queued)
+	v.until = schedule.RetryUntil(m.Counted())
 	attempts, giveUp := m.Attempts, false
 	for at := next; !giveUp && len(v.upcoming) < upcomingMax; {
 		v.upcoming = append(v.upcoming, at)
 		attempts++
-		at, giveUp = schedule.Next(attempts, m.Queued, at, 0)
+		at, giveUp = schedule.Next(attempts, m.Counted(), at, 0)
 	}
-	if !m.DelayTold && wanted(m, dsn.Delayed) && schedule.NoticeDue(m.Queued, t.end, next) {
+	if !m.DelayTold && wanted(m, dsn.Delayed) && schedule.NoticeDue(m.Counted(), t.end, next) {
 		v.notice = dsn.Delayed
 		v.report.DelayTold = true
 	}
@@ -196,7 +196,7 @@ func (v *verdict) postpone(next time.Time) {
 // attempt: an administrator wants that, or its time was over when the process died
 // in the middle of the final attempt. Of the latter, the attempt before tells most.
 func withoutAttempt(m *queue.Message, schedule queue.Schedule, reason string) *failure {
-	if _, over := schedule.Next(m.Attempts, m.Queued, m.LastAttempt, 0); !over || m.Attempts == 0 {
+	if _, over := schedule.Next(m.Attempts, m.Counted(), m.LastAttempt, 0); !over || m.Attempts == 0 {
 		return &failure{code: smtp.CodeTransactionFailed, enhanced: statusCancelled, permanent: true, canceled: true, text: "cancelled by an administrator: " + reason}
 	}
 	f := &failure{enhanced: statusExpired, permanent: true, text: reason}

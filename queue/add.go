@@ -40,7 +40,7 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	}
 	rules := db.useRules()
 	defer rules.users.Done()
-	l, err := db.newLogged(n, rules, time.Now().Round(0))
+	l, err := db.newLogged(n, rules, db.clock.now())
 	if err != nil {
 		return nil, err
 	}
@@ -125,8 +125,8 @@ func (n New) hold() (State, HoldReason) {
 // newLogged returns what is to be logged for n, at now.
 func (db *DB) newLogged(n New, rules *ruleSet, now time.Time) (*logged, error) {
 	next, chosen := now, false
-	if n.NotBefore.After(now) {
-		next, chosen = n.NotBefore.Round(0), true
+	if at := db.clock.of(n.NotBefore); !n.NotBefore.IsZero() && at.After(now) {
+		next, chosen = at, true
 	}
 	state, why := n.hold()
 	sender := domainOf(n.MailFrom)
@@ -136,11 +136,11 @@ func (db *DB) newLogged(n New, rules *ruleSet, now time.Time) (*logged, error) {
 	}
 	c := n.Content
 	l := &logged{
-		added: now, data: c.data, left: len(n.To), over: make([]bool, len(n.To)),
+		added: time.Now(), data: c.data, left: len(n.To), over: make([]bool, len(n.To)),
 		content: contentRow{Name: c.name, Size: c.size, CRC: c.crc, Messages: int64(len(n.To))},
 	}
 	shared := Message{
-		State: state, Queued: now, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
+		State: state, Queued: now, Since: next, FutureRelease: n.FutureRelease, NextAttempt: next, Account: n.Account, MailFrom: n.MailFrom.String(), MessageID: messageID,
 		Subject: cut(strings.ToValidUTF8(n.Subject, "?"), textMax), SMTPUTF8: n.SMTPUTF8, EightBit: n.EightBit, RequireTLS: n.RequireTLS,
 		Extra: n.Extra, EnvelopeID: n.DSN.EnvelopeID, Return: n.DSN.Return, Report: n.Report, HoldReason: why,
 	}
@@ -235,5 +235,10 @@ func (db *DB) place(e *entry, row *messageRow) {
 		db.schedule.hold(e)
 		return
 	}
-	db.schedule.put(e, row.M.NextAttempt, time.Now())
+	due := row.M.NextAttempt
+	if latest := db.clock.now().Add(db.opts.Schedule.longest()); !row.Chosen && due.After(latest) {
+		due = latest // The time was ahead when it was written.
+	}
+	e.chosen = row.Chosen
+	db.schedule.put(e, due, time.Now())
 }

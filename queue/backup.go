@@ -114,6 +114,9 @@ func forgetLog(ctx context.Context, index string) error {
 		if _, err := bstore.QueryTx[loggedRow](tx).Delete(); err != nil {
 			return err
 		}
+		if _, err := bstore.QueryTx[clockRow](tx).Delete(); err != nil {
+			return err
+		}
 		row := logRow{ID: 1}
 		if err := tx.Get(&row); errors.Is(err, bstore.ErrAbsent) {
 			return nil

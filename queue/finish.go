@@ -73,7 +73,7 @@ func (db *DB) finishLogged(l *lease, reports map[int64]*Report) bool {
 		db.mu.Unlock()
 		return false
 	}
-	now := time.Now().Round(0)
+	now := db.clock.now()
 	var over []Message
 	for _, e := range l.entries {
 		over = append(over, db.endLogged(g, l, reports[e.id], now))
@@ -308,8 +308,8 @@ func attempted(r *messageRow, l *lease, res Result) {
 	switch {
 	case l.fail != "":
 	case l.local:
-		m.Attempts++
-		m.LastAttempt, r.Chosen = res.Start.Round(0), false
+		m.begun(l.began)
+		r.Chosen = false
 	case len(m.Results) > 0:
 		m.Results = m.Results[:len(m.Results)-1]
 	}

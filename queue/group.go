@@ -223,7 +223,7 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 	if err != nil {
 		return nil, db.fail(fmt.Errorf("beginning transaction: %w", err))
 	}
-	t := &tx{Tx: b, db: db, ctx: ctx, now: time.Now(), finished: map[int64]bool{}}
+	t := &tx{Tx: b, db: db, ctx: ctx, now: db.clock.now(), finished: map[int64]bool{}}
 	wrote := false
 	for _, c := range group {
 		t.wrote = false
@@ -241,7 +241,7 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 
 // commitGroup commits.
 func (db *DB) commitGroup(t *tx) error {
-	err := db.faults.Hit(FaultCommitBefore)
+	err := errors.Join(t.saveClock(), db.faults.Hit(FaultCommitBefore))
 	if err == nil {
 		err = t.Commit()
 	} else {

@@ -16,7 +16,7 @@ func (db *DB) recoverHooks(ctx context.Context, now time.Time) error {
 		if r.repair(now) {
 			repaired = append(repaired, r)
 		}
-		db.hooks.add(&r, now)
+		db.hooks.add(&r, time.Now())
 		return nil
 	})
 	if err != nil {

@@ -124,7 +124,7 @@ func (q *hookQueue) redirect(l *lease, url string, now time.Time) {
 			continue
 		}
 		w.entry = q.schedule.add(e.id, e.id, e.account.Value(), url)
-		q.schedule.put(w.entry, now, now)
+		q.schedule.putBack(w.entry, now) // It was due.
 	}
 }
 

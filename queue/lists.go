@@ -69,6 +69,9 @@ func (h *entryHeap) push(e *entry) { heap.Push(heapInterface{h}, e) }
 // remove takes the entry at index i out.
 func (h *entryHeap) remove(i int) { heap.Remove(heapInterface{h}, i) }
 
+// order sets it right after times have changed.
+func (h *entryHeap) order() { heap.Init(heapInterface{h}) }
+
 // heapInterface is what package container/heap wants.
 type heapInterface struct{ h *entryHeap }
 

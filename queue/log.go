@@ -207,7 +207,7 @@ func (db *DB) enlistLogged(l *logged) {
 // What it has does not change, so that it can be read without a lock. What is below
 // is guarded by DB.mu.
 type logged struct {
-	added    time.Time
+	added    time.Time // With a monotonic reading.
 	content  contentRow
 	prefixes []prefixRow
 	rows     []messageRow // In the order of ids.

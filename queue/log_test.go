@@ -56,6 +56,7 @@ func TestWays(t *testing.T) {
 					want := added[i]
 					want.Prefix = nil
 					got[i].Queued, want.Queued = got[i].Queued.UTC(), want.Queued.UTC()
+					got[i].Since, want.Since = got[i].Since.UTC(), want.Since.UTC()
 					got[i].NextAttempt, want.NextAttempt = got[i].NextAttempt.UTC(), want.NextAttempt.UTC()
 					if !reflect.DeepEqual(got[i], want) {
 						t.Fatalf("got %+v, want %+v", got[i], want)

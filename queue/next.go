@@ -30,7 +30,7 @@ func (db *DB) rearm() {
 		db.timer.Stop()
 		return
 	}
-	db.timer.Reset(wait)
+	db.timer.Reset(min(wait, clockTick))
 }
 
 // Next waits until something is due and within limits, leases it, and returns
@@ -104,6 +104,7 @@ func (db *DB) tryNext(ctx context.Context) (*Work, error) {
 func (db *DB) nextLease() (l, over *lease) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	db.followClock()
 	now := time.Now()
 	if over := db.schedule.expired(now); over != nil && !over.finishing {
 		return nil, over
@@ -116,7 +117,8 @@ func (db *DB) nextLease() (l, over *lease) {
 // begin makes Work of a lease. It returns nil if there is nothing to deliver after
 // all.
 func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
-	b := &beginning{db: db, lease: l, now: time.Now().Round(0)}
+	b := &beginning{db: db, lease: l, now: db.clock.now()}
+	l.began = b.now
 	if !b.readLogged() {
 		if err := db.db.Read(context.WithoutCancel(ctx), b.read); err != nil {
 			return nil, db.fail(fmt.Errorf("reading messages that are due: %w", err))
@@ -157,7 +159,7 @@ func (b *beginning) work() *Work {
 		m := b.rows[i].message()
 		m.Prefix, m.State, m.LeaseUntil = b.prefix, Delivering, b.now.Add(leaseTime)
 		if l.local && l.fail == "" {
-			m.Attempts++
+			m.begun(b.now)
 		}
 		w.Messages = append(w.Messages, m)
 	}
@@ -169,7 +171,7 @@ func (db *DB) failure(r *messageRow) string {
 	if r.Fail != "" {
 		return r.Fail
 	}
-	if _, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Queued, r.M.LastAttempt, 0); over && r.M.Attempts > 0 {
+	if _, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Counted(), r.M.LastAttempt, 0); over && r.M.Attempts > 0 {
 		// The process died during the final attempt.
 		return attemptsOver
 	}
@@ -275,8 +277,8 @@ func (b *beginning) run(tx *tx) error {
 			return err
 		}
 		m := &r.M
-		m.Attempts++
-		m.State, m.LastAttempt, m.LeaseUntil, r.Chosen = Delivering, b.now, b.now.Add(leaseTime), false
+		m.begun(b.now)
+		m.State, m.LeaseUntil, r.Chosen = Delivering, b.now.Add(leaseTime), false
 		m.NextAttempt = b.db.nextAttempt(&r, b.now)
 		r.addResult(Result{Start: b.now, Error: attemptRunning})
 		if err := tx.update(&r); err != nil {
@@ -290,7 +292,7 @@ func (b *beginning) run(tx *tx) error {
 // nextAttempt returns when there would be another attempt after one at now, by the
 // schedule alone.
 func (db *DB) nextAttempt(r *messageRow, now time.Time) time.Time {
-	next, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Queued, now, db.jitter())
+	next, over := db.opts.Schedule.Next(r.M.Attempts, r.M.Counted(), now, db.jitter())
 	if over {
 		next = now.Add(db.opts.Schedule.Wait(1))
 	}

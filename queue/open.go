@@ -60,6 +60,7 @@ type DB struct {
 	settled     chan struct{} // Closed when settleLoop has ended.
 	settleMu    sync.Mutex    // Held by the one who settles.
 	kept        atomic.Int64  // Retired messages, at most.
+	clock       clock
 
 	unsure       []int64       // Messages that were provisional at start. Only Open uses it, and the next.
 	pendingRules []holdRuleRow // Rules that were not applied to all messages.
@@ -88,7 +89,9 @@ type DB struct {
 	memory   int64             // Bytes of contents in memory.
 	settling bool              // settleTimer is set.
 	rules    *ruleSet
-	oldRules []*ruleSet // That may still have users.
+	followed time.Duration // By how much the time has jumped, as far as what waits knows.
+	doubted  bool          // It was logged that the clock is wrong.
+	oldRules []*ruleSet    // That may still have users.
 
 	confirmMu sync.Mutex
 	confirmAt string // The last key Unconfirmed returned.
@@ -115,6 +118,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		claims: map[int64]bool{},
 	}
 	db.kept.Store(math.MaxInt32) // Not counted yet.
+	db.clock.mistake = opts.ClockMistake
 	var err error
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
 		return nil, err
@@ -122,7 +126,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	// A process that was killed may have made files and directories, without a sync.
 	err = errors.Join(atomicfile.SyncDir(opts.Dir), atomicfile.SyncDir(filepath.Dir(opts.Dir)))
 	if err == nil {
-		err = db.openAll(ctx, now)
+		err = db.openAll(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.closeFiles())
@@ -142,7 +146,11 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 
 // openAll opens the log, and makes the state in memory. From then on the log takes
 // records.
-func (db *DB) openAll(ctx context.Context, now time.Time) error {
+func (db *DB) openAll(ctx context.Context) error {
+	if err := db.openClock(ctx); err != nil {
+		return fmt.Errorf("reading the time: %w", err)
+	}
+	now := db.clock.now()
 	if err := db.openLog(); err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ type Message struct {
 	State     State
 
 	Queued      time.Time
+	Since       time.Time // From then on the schedule counts: see Counted.
 	NextAttempt time.Time // While waiting or held. During an attempt, when the next would be if the process died.
 	LastAttempt time.Time
 	LeaseUntil  time.Time // While delivering.
@@ -80,6 +81,8 @@ type Message struct {
 	RequireTLS *bool             // As REQUIRETLS or TLS-Required: No ask for it; nil: neither.
 	Transport  string            // Chosen for it, see SetTransport. Empty: routes decide.
 	Extra      map[string]string // What who submitted it gave with it, for webhooks.
+
+	FutureRelease string // For how long or until when the sender wanted it held: smtp.Hold.String(). Empty: not at all.
 
 	// What the sender asked for about notifications, RFC 3461.
 	EnvelopeID   string      // ENVID, decoded. Empty if not given.
@@ -194,6 +197,10 @@ type Options struct {
 	// not into a file of its own first. Zero: 1 MiB.
 	LogSize, InlineMax int64
 
+	// ClockMistake returns how far the clock of the computer is off, for tests: package
+	// time can't be told another time of day. Nil: not at all.
+	ClockMistake func() time.Duration
+
 	// Observe is told what is worth counting. Nil: nobody is.
 	Observe func(Event)
 }
@@ -214,7 +221,8 @@ type New struct {
 	MessageID, Subject string
 	Extra              map[string]string // At most ExtraMax bytes.
 	RequireTLS         *bool
-	NotBefore          time.Time // FUTURERELEASE; zero: at once.
+	NotBefore          time.Time // By the clock of the computer. FUTURERELEASE; zero: at once.
+	FutureRelease      string    // As in Message.
 	DSN                smtp.MailDSN
 	Report             string // As that of Message.
 	Hold               bool   // State Held, until Release.

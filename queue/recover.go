@@ -118,6 +118,9 @@ func (db *DB) repair(r *messageRow, broken map[int64]string, now time.Time) bool
 	if m.LastAttempt.After(now) {
 		m.LastAttempt, changed = now, true
 	}
+	if m.Attempts > 0 && m.Since.After(now) {
+		m.Since, changed = now, true
+	}
 	if latest := now.Add(db.opts.Schedule.longest()); !r.Chosen && m.NextAttempt.After(latest) {
 		m.NextAttempt, changed = latest, true
 	}

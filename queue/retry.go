@@ -24,8 +24,8 @@ var errSchedule = errors.New("queue: retry schedule")
 type Schedule struct {
 	Waits       []time.Duration // After the first attempt, the second, ….
 	Every       time.Duration   // After the last of Waits.
-	GiveUpAfter time.Duration   // Since it was queued. One final attempt is made about then, none later.
-	NoticeAfter time.Duration   // Since it was queued: then the sender is told of the delay, after an attempt that failed. Zero: never.
+	GiveUpAfter time.Duration   // Since Message.Counted. One final attempt is made about then, none later.
+	NoticeAfter time.Duration   // Likewise: then the sender is told of the delay, after an attempt that failed. Zero: never.
 }
 
 // DefaultSchedule returns the schedule for those who have no wishes. RFC 5321,
@@ -67,16 +67,16 @@ func (s Schedule) Wait(attempts int64) time.Duration {
 	return s.Every
 }
 
-// RetryUntil returns when the final attempt is made of a message that was
-// queued then: the Will-Retry-Until of RFC 3464, section 2.3.9.
-func (s Schedule) RetryUntil(queued time.Time) time.Time { return queued.Add(s.GiveUpAfter) }
+// RetryUntil returns when the final attempt is made of a message for which the
+// schedule counts since then: the Will-Retry-Until of RFC 3464, section 2.3.9.
+func (s Schedule) RetryUntil(since time.Time) time.Time { return since.Add(s.GiveUpAfter) }
 
 // Next returns the time of the next attempt, after this many of which the last
-// was at last, or that the last was the final one. jitter, from -1 to 1, moves
+// was at last, or that the last was the final one. The schedule counts from since on. jitter, from -1 to 1, moves
 // the time a little, so that what was queued together does not come together for
 // ever.
-func (s Schedule) Next(attempts int64, queued, last time.Time, jitter float64) (next time.Time, giveUp bool) {
-	until := s.RetryUntil(queued)
+func (s Schedule) Next(attempts int64, since, last time.Time, jitter float64) (next time.Time, giveUp bool) {
+	until := s.RetryUntil(since)
 	final := until.Add(-s.GiveUpAfter / finalPart)
 	if attempts > 0 && !last.Before(final) {
 		return time.Time{}, true
@@ -93,12 +93,43 @@ func (s Schedule) Next(attempts int64, queued, last time.Time, jitter float64) (
 // NoticeDue says whether the sender is to be told of the delay after an attempt
 // at now, when the next is at next: of all attempts, the one nearest to
 // NoticeAfter is the one that tells, and later ones if it did not.
-func (s Schedule) NoticeDue(queued, now, next time.Time) bool {
+func (s Schedule) NoticeDue(since, now, next time.Time) bool {
 	if s.NoticeAfter <= 0 {
 		return false
 	}
 	middle := now.Add(next.Sub(now) / 2)
-	return !middle.Before(queued.Add(s.NoticeAfter))
+	return !middle.Before(since.Add(s.NoticeAfter))
+}
+
+// lateMax is how much later than planned an attempt may be for the time to count that
+// has passed until then.
+const lateMax = 12 * time.Hour
+
+// Counted returns from when on the schedule counts for the message: that is what its
+// methods want to know. It is the time of its first attempt: Queued, or when its
+// sender wants it released.
+//
+// Time in which there could be no attempt does not count but for lateMax: while the
+// message was held, or no server was running. So it has all its attempts after that,
+// and none is given up at once because a clock has jumped.
+func (m *Message) Counted() time.Time {
+	if m.Since.IsZero() {
+		return m.Queued
+	}
+	return m.Since
+}
+
+// begun notes that an attempt begins.
+func (m *Message) begun(now time.Time) {
+	m.Since = m.Counted()
+	switch late := now.Sub(m.NextAttempt); {
+	case late > lateMax:
+		m.Since = m.Since.Add(late - lateMax)
+	case late < 0: // The clock was set back.
+		m.Since = m.Since.Add(late)
+	}
+	m.Attempts++
+	m.LastAttempt = now
 }
 
 // longest returns the longest time that can be between an attempt and the next.

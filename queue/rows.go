@@ -14,7 +14,7 @@ const schemaVersion = 1
 // rowTypes are the types kept in index.db.
 var rowTypes = []any{
 	messageRow{}, contentRow{}, prefixRow{}, retiredRow{}, handedRow{}, noticeRow{}, loggedRow{}, logRow{}, hookRow{}, hookRetiredRow{},
-	holdRuleRow{}, suppressionRow{}, historyRow{}, fromIDRow{},
+	holdRuleRow{}, clockRow{}, suppressionRow{}, historyRow{}, fromIDRow{},
 }
 
 // messageRow is a message that is not retired. It has no index: what is due, and

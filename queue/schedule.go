@@ -35,6 +35,7 @@ type entry struct {
 	heapIndex   int32 // While later.
 	place       place
 	fail        bool // Goes to the failing queue when its time comes.
+	chosen      bool // Its time is one of the day that somebody has chosen.
 }
 
 // limits bound what is leased at a time.
@@ -64,6 +65,9 @@ type schedule struct {
 	turn    int // Whose turn it is: failing, local, remote.
 	counts  [held + 1]int64
 
+	// day returns the time of day at a time of package time. Nil: that itself.
+	day func(now time.Time) time.Time
+
 	leases    leaseList // In the order in which they end.
 	leaseTime time.Duration
 }
@@ -76,10 +80,13 @@ func newSchedule(now time.Time, l limits, leaseTime time.Duration, isLocal func(
 	}
 }
 
-// offset returns a time on the schedule's clock. The difference to now counts, not
-// the time of day, which may jump.
+// offset returns a time of day on the schedule's clock. The difference to that at
+// now counts, since the time of day may jump.
 func (s *schedule) offset(t, now time.Time) int64 {
 	passed := int64(now.Sub(s.start))
+	if s.day != nil {
+		now = s.day(now)
+	}
 	wait := int64(t.Sub(now))
 	if wait > 0 && passed > math.MaxInt64-wait {
 		return math.MaxInt64
@@ -169,6 +176,17 @@ func (s *schedule) wake(now time.Time) {
 	}
 }
 
+// jump takes over that the time of day has jumped: ahead, all are due so much
+// sooner; back, those for which a time of day was chosen are due later.
+func (s *schedule) jump(by time.Duration) {
+	for _, e := range s.heap {
+		if by > 0 || e.chosen {
+			e.due -= int64(by)
+		}
+	}
+	s.heap.order()
+}
+
 // makeReady puts an entry that is in no list where it can be leased.
 func (s *schedule) makeReady(e *entry) {
 	if e.fail {
@@ -209,9 +227,10 @@ func (s *schedule) wait(now time.Time) (wait time.Duration, ok bool) {
 type lease struct {
 	entries   []*entry // Emptied when the lease ends.
 	lane      laneKey
-	pool      *pool  // Nil if they are to fail.
-	local     bool   // To be handed over.
-	fail      string // Why no attempt is made; empty if one is.
+	pool      *pool     // Nil if they are to fail.
+	local     bool      // To be handed over.
+	fail      string    // Why no attempt is made; empty if one is.
+	began     time.Time // When what was leased was read, by the clock of the queue.
 	until     int64
 	ended     bool
 	finishing bool // Its end is being written.
@@ -228,7 +247,7 @@ func (s *schedule) lease(now time.Time) *lease {
 		from := sources[s.turn]
 		s.turn = (s.turn + 1) % len(sources)
 		if l := from(); l != nil {
-			l.until = s.offset(now.Add(s.leaseTime), now)
+			l.until = int64(now.Sub(s.start) + s.leaseTime)
 			s.leases.push(l)
 			return l
 		}

@@ -45,6 +45,14 @@ func shiftRows(d time.Duration) func(tx *bstore.Tx) error {
 		if err != nil {
 			return err
 		}
+		clocks, err := bstore.QueryTx[clockRow](tx).List()
+		for i := 0; i < len(clocks) && err == nil; i++ {
+			clocks[i].At = clocks[i].At.Add(d)
+			err = tx.Update(&clocks[i])
+		}
+		if err != nil {
+			return err
+		}
 		retired, err := bstore.QueryTx[retiredRow](tx).List()
 		for i := 0; i < len(retired) && err == nil; i++ {
 			r := &retired[i]
@@ -98,7 +106,7 @@ func shiftLearned(tx *bstore.Tx, d time.Duration) error {
 
 // shift moves the times that are set.
 func (m *Message) shift(d time.Duration) {
-	times := []*time.Time{&m.Queued, &m.NextAttempt, &m.LastAttempt, &m.LeaseUntil, &m.RetiredAt, &m.LastActivity}
+	times := []*time.Time{&m.Queued, &m.Since, &m.NextAttempt, &m.LastAttempt, &m.LeaseUntil, &m.RetiredAt, &m.LastActivity}
 	for i := range m.Results {
 		times = append(times, &m.Results[i].Start)
 	}

@@ -32,7 +32,7 @@ func (db *DB) Stats() Stats {
 func (db *DB) oldestLogged() time.Time {
 	for _, l := range db.logged {
 		if !l.filed && l.left > 0 {
-			return l.added
+			return l.rows[0].M.Queued
 		}
 	}
 	return time.Time{}

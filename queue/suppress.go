@@ -103,7 +103,7 @@ func (db *DB) Suppressed(ctx context.Context, account string, to smtp.Path) (s S
 	if err != nil {
 		return s, false, fmt.Errorf("looking up suppression of %s: %w", to, err)
 	}
-	return s, found && s.active(time.Now()), nil
+	return s, found && s.active(db.clock.now()), nil
 }
 
 // suppressed returns what the list has of an address, also if its time is over.
@@ -128,7 +128,7 @@ func (db *DB) Suppressions(ctx context.Context, account string) ([]Suppression, 
 	if account != "" {
 		q.FilterNonzero(suppressionRow{Account: account})
 	}
-	now := time.Now()
+	now := db.clock.now()
 	list := []Suppression{}
 	err = q.ForEach(func(r suppressionRow) error {
 		if r.S.active(now) {
