@@ -175,10 +175,10 @@ type QueueChanged struct {
 // QueueSchedule changes when the next attempt is. Messages that are being
 // delivered are not changed.
 func (a *Admin) QueueSchedule(ctx context.Context, req QueueScheduleRequest) (QueueChanged, error) {
-	now, delay := time.Now(), time.Duration(req.Delay)
+	delay := time.Duration(req.Delay)
 	next := func(m queue.Message) time.Time {
 		if req.FromNow || m.NextAttempt.IsZero() {
-			return now.Add(delay)
+			return a.opts.Queue.Now().Add(delay)
 		}
 		return m.NextAttempt.Add(delay)
 	}
@@ -308,7 +308,7 @@ func (a *Admin) queueFilter(f QueueFilter) (queue.Filter, error) {
 	if a.opts.Queue == nil {
 		return queue.Filter{}, errNoQueue
 	}
-	now := time.Now()
+	now := a.opts.Queue.Now()
 	filter := queue.Filter{
 		IDs: f.IDs, Account: f.Account, From: f.From, To: f.To, Transport: f.Transport, Max: f.Max, Held: f.Hold,
 		Submitted: f.Submitted.filter(now), NextAttempt: f.NextAttempt.filter(now),

@@ -82,7 +82,7 @@ func (a *Admin) retiredFilter(f QueueRetiredFilter) (queue.Filter, error) {
 	if err != nil {
 		return filter, err
 	}
-	filter.State, filter.LastActivity = queue.Retired, f.LastActivity.filter(time.Now())
+	filter.State, filter.LastActivity = queue.Retired, f.LastActivity.filter(a.opts.Queue.Now())
 	switch f.Result {
 	case "":
 	case "success", "failure":

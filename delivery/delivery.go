@@ -152,7 +152,7 @@ func New(opts Options) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, started: time.Now(), owing: make(chan struct{}, 1), seed: rand.New(rand.NewChaCha8(seed))}, nil
+	return &Sender{opts: opts, log: opts.Log.With("pkg", "delivery"), metrics: m, started: opts.Queue.Now(), owing: make(chan struct{}, 1), seed: rand.New(rand.NewChaCha8(seed))}, nil
 }
 
 // random returns a source of random numbers for one goroutine.

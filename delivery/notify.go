@@ -264,7 +264,7 @@ func failedText(m *queue.Message, v verdict) string {
 	}
 	r := v.report.Result
 	return fmt.Sprintf("This was the last of %d attempts in %s. No further attempt will be made.\n",
-		m.Attempts, roughly(r.Start.Add(r.Took).Sub(m.Queued)))
+		m.Attempts, roughly(r.Start.Add(r.Took).Sub(m.Counted())))
 }
 
 // roughly returns a duration as people say it.

@@ -110,7 +110,7 @@ func (s *Sender) tellSuccess(ctx context.Context, n queue.Notice) bool {
 	if err != nil {
 		result = resultError
 		s.log.ErrorContext(ctx, "notifying sender", "account", n.Account, "to", n.To, "action", n.Action, "err", err)
-		if time.Since(n.Added) < tellGiveUpAfter {
+		if s.opts.Queue.Now().Sub(n.Added) < tellGiveUpAfter {
 			return false
 		}
 	} else {

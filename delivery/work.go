@@ -46,12 +46,12 @@ func (s *Sender) deliver(ctx context.Context, w *queue.Work) {
 			d.putBack(ctx)
 		}
 	}()
-	start := time.Now()
+	start, began := s.opts.Queue.Now(), time.Now() // Both, as a clock may jump meanwhile.
 	tries := d.attempt(ctx)
 	for i := range tries {
 		tries[i].transport = cmp.Or(tries[i].transport, transportOf(w))
 		if tries[i].end.IsZero() {
-			tries[i].start, tries[i].end = start, time.Now()
+			tries[i].start, tries[i].end = start, start.Add(time.Since(began))
 		}
 	}
 	d.conclude(ctx, tries)
@@ -120,7 +120,7 @@ func (d *delivery) tell(ctx context.Context, m *queue.Message, v *verdict) {
 	s.metrics.notices.WithLabelValues(action, resultError).Inc()
 	d.log.ErrorContext(ctx, "notifying sender", "queue_id", m.ID, "account", m.Account, "to", m.MailFrom, "action", action, "err", err)
 	if !errors.Is(err, errUntellable) {
-		v.postpone(time.Now().Add(s.opts.Schedule.Wait(m.Attempts)))
+		v.postpone(s.opts.Queue.Now().Add(s.opts.Schedule.Wait(m.Attempts)))
 	}
 }
 
@@ -149,7 +149,7 @@ func (d *delivery) putBack(ctx context.Context) {
 	if d.finished {
 		return
 	}
-	now := time.Now()
+	now := d.sender.opts.Queue.Now()
 	reports := make([]queue.Report, len(d.work.Messages))
 	for i, m := range d.work.Messages {
 		result := resultOf(try{start: now, end: now, failure: ours(nil)})

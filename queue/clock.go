@@ -37,7 +37,8 @@ var clockBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // clock is the time of day that the queue goes by. It is that of the computer,
 // unless that is certainly wrong: it has jumped by years, or was at its beginning
 // when the computer was started. Then the time goes on as it did, until the clock of
-// the computer is right again, or stays as it is for a day.
+// the computer is right again, or stays as it is for a day. A jump back to where it
+// was before another one is believed.
 //
 // So one wrong reading does no harm: no message is given up or purged for it, none
 // waits for years, and none is sent years before its sender wants it.
@@ -51,6 +52,7 @@ type clock struct {
 
 	doubt      time.Duration // How far the clock of the computer is off, as far as is known. Zero: it is believed.
 	doubtSince time.Time     // With a monotonic reading.
+	undo       time.Duration // What sets right the last long jump. Zero: there was none.
 	jumped     time.Time     // When the time jumped by more than clockBelief, likewise. Zero: never.
 	saved      time.Time     // When it was written down last, likewise.
 }
@@ -105,7 +107,7 @@ func (c *clock) look(at, seen time.Time) time.Time {
 	c.start, c.base, c.doubt = at, seen, 0
 	c.moved += off
 	if off.Abs() > clockBelief {
-		c.jumped = at
+		c.jumped, c.undo = at, -off
 	}
 	return seen
 }
@@ -114,7 +116,8 @@ func (c *clock) look(at, seen time.Time) time.Time {
 // time. mu is held.
 func (c *clock) believable(at, steady time.Time, off time.Duration) bool {
 	switch {
-	case off >= -clockBack && off <= clockAhead, off > 0 && steady.Before(clockBegin):
+	case off >= -clockBack && off <= clockAhead, off > 0 && steady.Before(clockBegin),
+		c.undo != 0 && (off-c.undo).Abs() <= clockGrain:
 		return true
 	case c.doubt == 0 || (off-c.doubt).Abs() > clockGrain:
 		c.doubt, c.doubtSince = off, at

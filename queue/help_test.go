@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/smtp"
@@ -234,4 +235,13 @@ func rcpts(messages []Message) string {
 		all = append(all, fmt.Sprint(m.Rcpt))
 	}
 	return strings.Join(all, " ")
+}
+
+// trustClock has the queue believe the clock of the computer.
+func (w *world) trustClock() {
+	c := &w.db.clock
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doubt, c.jumped = 0, time.Time{}
+	c.start, c.base = time.Now(), c.read(time.Now())
 }

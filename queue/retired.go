@@ -69,13 +69,26 @@ func (f *matcher) retired(tx *bstore.Tx, s Sort) *bstore.Query[retiredRow] {
 // keeps them, a part at a time. What counts is what Options.KeepRetired says now. If
 // there are more than Options.RetiredMax, the oldest of all go too. So does what was
 // learned of recipients and is not kept any longer.
+//
+// It removes nothing for a day after the clock has jumped by more than that, or when
+// that must be wrong.
 func (db *DB) Purge(ctx context.Context, now time.Time) error {
 	leave, err := db.enter(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	// This is for a queue in which nothing else is written.
+	if err := db.commit(&change{run: func(tx *tx) error { return tx.saveClock() }}); err != nil {
+		return fmt.Errorf("writing down the time: %w", err)
+	}
+	if !db.clock.settled() {
+		return nil
+	}
 	if err := db.flush(); err != nil {
+		return err
+	}
+	if err := db.dateRetired(ctx, now); err != nil {
 		return err
 	}
 	account, more := "", true
@@ -96,6 +109,29 @@ func (db *DB) Purge(ctx context.Context, now time.Time) error {
 		return err
 	}
 	return db.purgeLearned(ctx, now)
+}
+
+// dateRetired takes retired messages that are from the future, since the clock was
+// wrong, to be of now.
+func (db *DB) dateRetired(ctx context.Context, now time.Time) error {
+	for n := chunkMax; n == chunkMax; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := db.commit(&change{rows: chunkMax, run: func(tx *tx) error {
+			rows, err := bstore.QueryTx[retiredRow](tx.Tx).FilterGreater("LastActivity", now.Add(clockBack)).SortAsc("LastActivity").Limit(chunkMax).List()
+			n = len(rows)
+			for i := 0; i < n && err == nil; i++ {
+				rows[i].LastActivity = now.Round(0)
+				err = tx.update(&rows[i])
+			}
+			return err
+		}})
+		if err != nil {
+			return fmt.Errorf("setting right times of retired messages: %w", err)
+		}
+	}
+	return nil
 }
 
 // purgeExcess removes the oldest of more retired messages than there may be. It

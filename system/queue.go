@@ -63,10 +63,10 @@ func (s *System) isLocal(domain string) bool {
 
 // purgeQueue removes what was kept of retired messages for long enough.
 func (s *System) purgeQueue(ctx context.Context) {
-	if err := s.queue.Purge(ctx, time.Now()); err != nil && ctx.Err() == nil {
+	if err := s.queue.Purge(ctx, s.queue.Now()); err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "removing retired messages", "pkg", "queue", "err", err)
 	}
-	if err := s.queue.PurgeHooks(ctx, time.Now()); err != nil && ctx.Err() == nil {
+	if err := s.queue.PurgeHooks(ctx, s.queue.Now()); err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "removing retired webhooks", "pkg", "queue", "err", err)
 	}
 }
