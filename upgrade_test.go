@@ -375,7 +375,7 @@ func checkQueued(t *testing.T, q *queue.DB) {
 	}
 	want := []string{
 		"waiting after an attempt", "waiting for its time", "waiting for its time", "held", "held", "notification", "notification",
-		"waiting in the log", "was being delivered",
+		"held by a rule", "waiting in the log", "was being delivered",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("queue: got %q, want %q", got, want)

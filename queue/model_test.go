@@ -24,6 +24,7 @@ var (
 // modelMessage is a message as it should be.
 type modelMessage struct {
 	rcpt     string
+	fromID   string
 	keep     bool // When retired.
 	content  int64
 	state    State
@@ -39,11 +40,12 @@ type modelState struct {
 	messages    map[int64]modelMessage
 	retired     map[int64]Outcome
 	unconfirmed map[Handed]bool
+	learned     modelLearned
 }
 
 // clone copies what changes.
 func (s modelState) clone() modelState {
-	return modelState{maps.Clone(s.messages), maps.Clone(s.retired), maps.Clone(s.unconfirmed)}
+	return modelState{maps.Clone(s.messages), maps.Clone(s.retired), maps.Clone(s.unconfirmed), s.learned.clone()}
 }
 
 // model drives a queue with random operations and keeps in maps what should come
@@ -57,6 +59,8 @@ type model struct {
 	works []*Work
 	keys  map[string]bool // Ever seen.
 	given map[int64]bool  // Ids ever seen.
+	ids   int             // FromIDs given.
+	rcpts map[int64]string
 
 	// handedOver are messages as they were before accounts took them. A crash can
 	// bring them back, for accounts to say so.
@@ -71,8 +75,8 @@ func TestModel(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d: run with -model.seed=%d", seed, seed)
-	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: map[string]bool{}, given: map[int64]bool{}, handedOver: map[int64]modelMessage{}}
-	m.now = modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}}
+	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: map[string]bool{}, given: map[int64]bool{}, rcpts: map[int64]string{}, handedOver: map[int64]modelMessage{}}
+	m.now = modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned()}
 	m.w = &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, change: func(o *Options) {
 		o.DeliveriesMax, o.DestinationMax, o.LocalMax = 1000, 1000, 1000
 		o.KeepRetired = func(account string) time.Duration {
@@ -80,7 +84,7 @@ func TestModel(t *testing.T) {
 		}
 	}}
 	m.w.start()
-	ops := []func(){m.add, m.add, m.add, m.next, m.next, m.next, m.next, m.finish, m.finish, m.finish, m.finish, m.release, m.reschedule, m.reschedule, m.dropSome, m.failSome, m.confirm, m.purge}
+	ops := []func(){m.add, m.add, m.add, m.next, m.next, m.next, m.next, m.finish, m.finish, m.finish, m.finish, m.release, m.reschedule, m.reschedule, m.dropSome, m.failSome, m.confirm, m.purge, m.answer, m.answer, m.suppress}
 	for step := range *modelSteps {
 		if m.rng.IntN(25) == 0 {
 			points := append(Points(), LogPoints()...)
@@ -183,6 +187,10 @@ func (m *model) add() {
 		to = append(to, fmt.Sprintf("r%d@%s", i, []string{"remote.example", "other.example", "local.example"}[m.rng.IntN(3)]))
 	}
 	n := message(m.t, []string{"keep@example.org", "none@example.org"}[m.rng.IntN(2)], to...)
+	if m.rng.IntN(3) == 0 {
+		m.ids++
+		n = newFromID(m.t, n.MailFrom.String(), fmt.Sprintf("id%d-", m.ids), to...)
+	}
 	n.Hold = m.rng.IntN(5) == 0
 	due := m.rng.IntN(5) > 0
 	if !due {
@@ -207,11 +215,15 @@ func (m *model) add() {
 				m.t.Errorf("added %+v again, or to another", msg)
 			}
 			m.given[msg.ID], m.keys[msg.Key] = true, true
+			m.rcpts[msg.ID] = msg.Rcpt
 			state := Waiting
 			if n.Hold {
 				state = Held
 			}
-			m.now.messages[msg.ID] = modelMessage{rcpt: msg.Rcpt, keep: n.Account == "keep", content: msg.ContentID, state: state, due: due}
+			if msg.FromID != "" {
+				m.now.learned.fromIDs[n.Account+" "+msg.FromID] = msg.ID
+			}
+			m.now.messages[msg.ID] = modelMessage{rcpt: msg.Rcpt, fromID: msg.FromID, keep: n.Account == "keep", content: msg.ContentID, state: state, due: due}
 		}
 	})
 }
@@ -222,7 +234,7 @@ func (m *model) ready() map[string][]int64 {
 	for id, mm := range m.now.messages {
 		if mm.state == Waiting && mm.due {
 			_, domain, _ := strings.Cut(mm.rcpt, "@")
-			key := fmt.Sprint(mm.content, domain, mm.fail)
+			key := fmt.Sprint(mm.content, domain, mm.fail, mm.fromID)
 			all[key] = append(all[key], id)
 		}
 	}
@@ -328,7 +340,13 @@ func (m *model) finish() {
 	var all []Report
 	for _, msg := range work.Messages {
 		r := Report{ID: msg.ID, Result: Result{Error: "failed"}}
-		switch m.rng.IntN(5) {
+		switch m.rng.IntN(7) {
+		case 4:
+			r = noUser
+			r.ID = msg.ID
+		case 5:
+			r = spam
+			r.ID = msg.ID
 		case 0:
 			r.Result.OK = true
 		case 1:
@@ -368,10 +386,13 @@ func (m *model) end(work *Work, msg Message, r *Report) {
 		mm.handed = append(mm.handed, r.Handed...)
 	}
 	m.now.messages[msg.ID] = mm
+	if r != nil && !r.Retry && work.Fail == "" && !work.Local {
+		m.learnResult(msg.ID, mm, r)
+	}
 	switch {
 	case r != nil && !r.Retry && r.Result.OK:
 		if work.Local && work.Fail == "" && mm.attempts == 1 {
-			m.handedOver[msg.ID] = modelMessage{rcpt: mm.rcpt, keep: mm.keep, content: mm.content, state: Waiting, due: true}
+			m.handedOver[msg.ID] = modelMessage{rcpt: mm.rcpt, fromID: mm.fromID, keep: mm.keep, content: mm.content, state: Waiting, due: true}
 		}
 		m.retire(msg.ID, Delivered)
 	case r != nil && !r.Retry:
@@ -517,7 +538,7 @@ func (m *model) compare() {
 
 // same returns how queue and model differ.
 func (m *model) same() error {
-	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}}
+	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned()}
 	soon := time.Now().Add(failRetry / 2)
 	if err := m.w.db.flush(); err != nil {
 		return err
@@ -529,7 +550,7 @@ func (m *model) same() error {
 				return fmt.Errorf("message %d was not added", r.ID)
 			}
 			m.w.db.addLease(&msg)
-			got.messages[r.ID] = modelMessage{msg.Rcpt, msg.Account == "keep", msg.ContentID, msg.State, msg.Attempts, msg.NextAttempt.Before(soon), r.Fail != "", r.Drop, r.Handed}
+			got.messages[r.ID] = modelMessage{msg.Rcpt, msg.FromID, msg.Account == "keep", msg.ContentID, msg.State, msg.Attempts, msg.NextAttempt.Before(soon), r.Fail != "", r.Drop, r.Handed}
 			return nil
 		})
 	}})
@@ -544,6 +565,12 @@ func (m *model) same() error {
 		if !reflect.DeepEqual(got.messages[id], mm) {
 			return fmt.Errorf("message %d is %+v, want %+v", id, got.messages[id], mm)
 		}
+	}
+	if err := got.learned.read(m.w.db); err != nil {
+		return err
+	}
+	if diff := got.learned.differs(m.now.learned); diff != "" {
+		return errors.New(diff)
 	}
 	for _, msg := range m.w.list(Filter{State: Retired}) {
 		got.retired[msg.ID] = msg.Outcome

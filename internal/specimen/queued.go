@@ -27,7 +27,7 @@ var errKilled = errors.New("as if killed")
 func (s *specimen) makeQueue(ctx context.Context) error {
 	err := s.withQueue(ctx, nil, func(q *queue.DB) error {
 		// One at a time: what is due is that which was just added.
-		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting, s.queueRule, s.callHooks} {
+		for _, step := range []func(context.Context, *queue.DB) error{s.queueLocal, s.queueRetired, s.queueWaiting, s.queueRule, s.callHooks, s.learn} {
 			if err := step(ctx, q); err != nil {
 				return err
 			}
@@ -51,6 +51,12 @@ func (s *specimen) makeQueue(ctx context.Context) error {
 
 // add queues a message from Main.
 func (s *specimen) add(ctx context.Context, q *queue.DB, subject string, n queue.New, to ...string) ([]queue.Message, error) {
+	return s.addFromID(ctx, q, subject, "", n, to...)
+}
+
+// addFromID queues a message from Main with an id in the sender's address, unless that
+// is empty.
+func (s *specimen) addFromID(ctx context.Context, q *queue.DB, subject, fromID string, n queue.New, to ...string) ([]queue.Message, error) {
 	msg := text(50, subject)
 	var err error
 	if n.Content, err = q.NewContent(ctx, int64(len(msg)), bytes.NewReader(msg)); err != nil {
@@ -67,7 +73,12 @@ func (s *specimen) add(ctx context.Context, q *queue.DB, subject string, n queue
 		if err != nil {
 			return nil, err
 		}
-		n.To = append(n.To, queue.NewRcpt{Path: path, Prefix: []byte("Return-Path: <" + n.MailFrom.String() + ">\r\n")})
+		r := queue.NewRcpt{Path: path, Prefix: []byte("Return-Path: <" + n.MailFrom.String() + ">\r\n")}
+		if r.FromID = fromID; fromID != "" {
+			r.MailFrom = n.MailFrom
+			r.MailFrom.Localpart += smtp.Localpart("+" + fromID)
+		}
+		n.To = append(n.To, r)
 	}
 	return q.Add(ctx, n)
 }
@@ -211,7 +222,7 @@ func (s *specimen) queueRule(ctx context.Context, q *queue.DB) error {
 // queueLogged leaves messages that are in the log alone, one of which goes when the
 // queue is opened: its sender was not answered.
 func (s *specimen) queueLogged(ctx context.Context, q *queue.DB) error {
-	_, err := s.add(ctx, q, "waiting in the log", queue.New{Account: Main, NotBefore: s.now.Add(farAhead)}, "bob@remote.example")
+	_, err := s.addFromID(ctx, q, "waiting in the log", "inthelog", queue.New{Account: Main, NotBefore: s.now.Add(farAhead)}, "bob@remote.example")
 	if err != nil {
 		return err
 	}

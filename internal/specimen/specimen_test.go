@@ -161,7 +161,7 @@ func wantStates(t *testing.T, data string) {
 	}
 	want := []string{
 		"delivered: retired delivered", "dropped: retired dropped", "failed: retired failed", "held by a rule: held ", "held: held ",
-		"notification: waiting ", "through the queue: retired delivered",
+		"notification: waiting ", "through the queue: retired delivered", "to gone@remote.example: retired failed", "to often@remote.example: retired failed", "to returned@remote.example: retired failed",
 		"waiting after an attempt: waiting ", "waiting for its time: waiting ", "waiting in the log: waiting ", "was being delivered: waiting ",
 	}
 	if list := slices.Sorted(maps.Keys(got)); !slices.Equal(list, want) {
