@@ -53,7 +53,7 @@ func (s *scriptedServer) dial(_ context.Context, _, address string, _ netip.Addr
 }
 
 func (s *scriptedServer) serve(conn net.Conn, a scriptedAnswer) {
-	defer func() { _ = conn.Close() }()
+	defer conn.Close() // Without an end of TLS, for which nobody would be waiting.
 	in := bufio.NewScanner(conn)
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(conn, format+"\r\n", args...) }
 	say("220 mx.other.example ready")

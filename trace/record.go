@@ -168,12 +168,12 @@ func (w *encoder) add(e *Event) error {
 func (w *encoder) record(e *Event) error {
 	start := len(w.keys)
 	err := w.encode(e)
-	for level := range textMaxes {
+	for _, shorten := range shortenings {
 		if err != nil || len(w.front)+w.text.Len() <= recordMax {
 			break
 		}
 		w.keys = w.keys[:start]
-		short := e.shortened(level)
+		short := shorten.of(e)
 		err = w.encode(&short)
 	}
 	if err != nil {

@@ -1,87 +1,52 @@
 package trace
 
 import (
-	"slices"
+	"reflect"
 	"strings"
 	"unicode/utf8"
 )
 
-// Bounds on texts in bytes, and on lists, of events that are too large, for each
-// time that they must be shortened.
-var (
-	textMaxes = []int{1000, 300, 100}
-	listMaxes = []int{50, 10, 0}
-)
+// shortenings are the bounds on texts in bytes, and on lists, of events that are too
+// large: the first with which they are not is taken. The last is enough for any.
+var shortenings = []shortening{{1000, 50}, {300, 10}, {50, 1}}
 
-// shortened returns an event that is shorter: with texts and lists cut, the more the
-// higher the level is. What it shares with e is not changed.
-func (e *Event) shortened(level int) Event {
-	c := cutter{textMaxes[level], listMaxes[level]}
+type shortening struct{ text, list int }
+
+// of returns an event with its texts and lists cut. What it shares with e is not
+// changed.
+func (s shortening) of(e *Event) Event {
 	out := *e
-	c.texts(&out.MessageID, &out.From, &out.Account, &out.Subject, &out.Text)
-	out.Rcpts = slices.Clone(out.Rcpts[:min(len(out.Rcpts), max(1, c.list))])
-	for i := range out.Rcpts {
-		c.texts(&out.Rcpts[i].Address)
-	}
-	out.Peer = copied(out.Peer, func(p *Peer) { c.texts(&p.Hello, &p.Protocol, &p.TLS) })
-	out.Submission = copied(out.Submission, c.submission)
-	out.Evidence = copied(out.Evidence, c.evidence)
-	out.Verdict = copied(out.Verdict, c.verdict)
-	out.Refusal = copied(out.Refusal, func(r *Refusal) { c.texts(&r.Reply, &r.Reason, &r.Text) })
-	out.Attempt = copied(out.Attempt, func(a *Attempt) {
-		a.Tried = cutList(c, a.Tried)
-		for i := range a.Tried {
-			c.texts(&a.Tried[i].Host, &a.Tried[i].Error, &a.Tried[i].Cause)
-		}
-		c.texts(&a.Transport, &a.Host, &a.Version, &a.PKIXError, &a.DANEError, &a.TLSError, &a.Reply, &a.Error, &a.Cause, &a.Enhanced)
-	})
-	out.Notice = copied(out.Notice, func(n *Notice) { c.texts(&n.To, &n.MessageID, &n.Error) })
-	out.Answer = copied(out.Answer, func(a *Answer) { c.texts(&a.Action, &a.Status, &a.Diagnostic, &a.MessageID) })
-	out.Change = copied(out.Change, func(h *Change) { c.texts(&h.What, &h.By, &h.Transport) })
+	s.shorten(reflect.ValueOf(&out).Elem())
 	return out
 }
 
-// copied returns a changed copy of what v points to, nil for nil.
-func copied[T any](v *T, change func(*T)) *T {
-	if v == nil {
-		return nil
-	}
-	out := *v
-	change(&out)
-	return &out
-}
-
-// cutter cuts texts and lists.
-type cutter struct{ text, list int }
-
-func (c cutter) texts(texts ...*string) {
-	for _, s := range texts {
-		*s = cut(*s, c.text)
-	}
-}
-
-// cutList returns the begin of a list, for the caller to change.
-func cutList[T any](c cutter, list []T) []T { return slices.Clone(list[:min(len(list), c.list)]) }
-
-func (c cutter) submission(s *Submission) {
-	c.texts(&s.Login, &s.Header, &s.SignError)
-	s.Signatures = cutList(c, s.Signatures)
-}
-
-func (c cutter) evidence(e *Evidence) {
-	c.texts(&e.Header)
-	e.Authentication = cutList(c, e.Authentication)
-	for i := range e.Authentication {
-		a := &e.Authentication[i]
-		c.texts(&a.Method, &a.Result, &a.About, &a.Reason)
-	}
-}
-
-func (c cutter) verdict(v *Verdict) {
-	c.texts(&v.Explanation, &v.Rule, &v.Mailbox, &v.Reply)
-	v.Steps = cutList(c, v.Steps)
-	for i := range v.Steps {
-		c.texts(&v.Steps[i].Name, &v.Steps[i].Finding, &v.Steps[i].Effect)
+// shorten cuts what is in v, which may be set, and copies what it leads to.
+func (s shortening) shorten(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(cut(v.String(), s.text))
+	case reflect.Pointer:
+		if !v.IsNil() {
+			p := reflect.New(v.Type().Elem())
+			p.Elem().Set(v.Elem())
+			s.shorten(p.Elem())
+			v.Set(p)
+		}
+	case reflect.Slice:
+		n := min(v.Len(), s.list)
+		list := reflect.MakeSlice(v.Type(), n, n)
+		reflect.Copy(list, v)
+		for i := range n {
+			s.shorten(list.Index(i))
+		}
+		v.Set(list)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() { // Those of time.Time can't.
+				s.shorten(f)
+			}
+		}
+	default: // Of a fixed size.
 	}
 }
 
