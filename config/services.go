@@ -52,7 +52,7 @@ type SMTP struct {
 	Port                      int64          `sconf:"optional" sconf-doc:"If zero, 25."`
 	NoSTARTTLS                bool           `sconf:"optional" sconf-doc:"Don't offer STARTTLS. Mail then travels in plain text, so only for testing."`
 	RequireSTARTTLS           bool           `sconf:"optional" sconf-doc:"Refuse mail that comes without TLS. Some servers can't send it then."`
-	NoRequireTLS              bool           `mox:"always" sconf:"optional" sconf-doc:"Don't offer REQUIRETLS, with which a sender asks for verified TLS on all of the way."`
+	NoRequireTLS              bool           `sconf:"optional" sconf-doc:"Don't offer REQUIRETLS, with which a sender asks for verified TLS on all of the way."`
 	DNSBLs                    []string       `sconf:"optional" sconf-doc:"Lists in DNS of addresses that send spam, for example sbl.spamhaus.org. Mail from senders without reputation is refused if its address is in one."`
 	FirstTimeSenderDelay      *time.Duration `sconf:"optional" sconf-doc:"How long mail from a sender without reputation waits for its answer, which costs spammers time. If absent, 15s; 0s for not at all."`
 	TLSSessionTicketsDisabled *bool          `sconf:"optional" sconf-doc:"Don't give session tickets, with which other servers could reconnect with less work. If absent, true: some large senders break off when they get one."`

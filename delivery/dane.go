@@ -20,9 +20,9 @@ type promise struct {
 }
 
 // promised looks up the TLSA records of a host, whose addresses were found with
-// result. A message that needs no TLS needs no records either.
+// result.
 func (a *attempt) promised(ctx context.Context, t target, addresses dns.Result) promise {
-	if a.way.Relay != nil || t.ip.IsValid() || (tlsEvidence{requireTLS: a.pending()[0].RequireTLS}).waives() {
+	if a.way.Relay != nil || t.ip.IsValid() {
 		return promise{}
 	}
 	path := dane.Path{NextHop: t.nextHop, MX: t.mx, Host: t.name, Addresses: addresses, Port: a.sender.opts.Port}

@@ -75,6 +75,7 @@ func (a *attempt) connect(ctx context.Context, t target, ips []netip.Addr, known
 	}
 	c, err := a.greet(ctx, conn, t, ip, demands{policy, known.finding})
 	a.sawSession(t, evidence, known, c, err)
+	a.countWaived(evidence, c, err)
 	if !errors.Is(err, smtpclient.ErrTLS) || !policy.fallback || ctx.Err() != nil {
 		return c, a.conversationFailure(ctx, t, err)
 	}

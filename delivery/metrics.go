@@ -35,14 +35,6 @@ const (
 	requireTLSNoSupport = "norequiretls"
 )
 
-// Values of the label "ignored" for messages that need no TLS: what would have kept
-// them back.
-const (
-	ignoredPolicyUnknown = "mtastslookup"
-)
-
-var ignoredAll = []string{ignoredPolicyUnknown}
-
 // Values of the label "transport" besides the names of those configured.
 const (
 	transportDirect  = "direct"
@@ -63,6 +55,8 @@ type metrics struct {
 	reused       prometheus.Counter
 	requireTLS   *prometheus.CounterVec
 	notRequired  *prometheus.CounterVec
+	unprotected  prometheus.Counter
+	reports      prometheus.Counter
 	daneRequired prometheus.Counter
 	daneErrors   prometheus.Counter
 	daneUnusable prometheus.Counter
@@ -88,6 +82,8 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 		requireTLS: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_queue_requiretls_unsupported_total", Help: "Times a server can't be sent a message as that requires TLS.",
 		}, []string{"reason"}),
+		unprotected: newCounter("mox_smtpclient_tlsrequiredno_ignored_total", "Those where that was TLS that failed, or a certificate that is not good."),
+		reports:     newCounter("mox_queue_dmarcreport_failure_total", "Reports of DMARC that could not be delivered."),
 		notRequired: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mox_queue_tlsrequiredno_ignored_total", Help: "Times something was ignored for a message that says it needs no TLS.",
 		}, []string{"ignored"}),
@@ -114,7 +110,7 @@ func newMetrics(reg prometheus.Registerer, stats func() queue.Stats) (*metrics, 
 	m.requireTLS.WithLabelValues(requireTLSNoSupport)
 	all := []prometheus.Collector{
 		m.connections, m.durations, m.destinations, m.authentic, m.fallbacks, m.reused, m.requireTLS, m.maybeSent, m.notices, m.commands,
-		m.daneRequired, m.daneErrors, m.daneUnusable, m.notRequired,
+		m.daneRequired, m.daneErrors, m.daneUnusable, m.notRequired, m.unprotected, m.reports,
 	}
 	for _, c := range append(all, queueGauges(stats)...) {
 		if err := reg.Register(c); err != nil {
@@ -163,7 +159,12 @@ func (m *metrics) destination(authentic bool) {
 }
 
 // ignored counts something that is ignored for a message that needs no TLS.
-func (m *metrics) ignored(what string) { m.notRequired.WithLabelValues(what).Inc() }
+func (m *metrics) ignored(what string) {
+	m.notRequired.WithLabelValues(what).Inc()
+	if what == ignoredBadTLS || what == ignoredCertificate {
+		m.unprotected.Inc()
+	}
+}
 
 // promise counts what a server promises.
 func (m *metrics) promise(e daneEvidence) {

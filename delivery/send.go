@@ -75,7 +75,7 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		EightBit: first.EightBit, // Sent undeclared to servers without 8BITMIME: to convert it would break signatures.
 		SMTPUTF8: first.SMTPUTF8,
 
-		RequireTLS: requiresTLS(first.Message) && (demandsTLS(first.Message) != nil || c.TLS() != nil && c.Extensions().RequireTLS),
+		RequireTLS: a.requestsTLS(c, first.Message),
 		DSN:        smtp.MailDSN{Return: first.Return, EnvelopeID: first.EnvelopeID},
 
 		Size:    int64(len(first.Prefix)) + a.work.Size,

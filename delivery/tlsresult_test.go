@@ -295,7 +295,7 @@ func TestTLSResultsKept(t *testing.T) {
 		}, nil},
 		{"the server refuses to speak", func(e *env, p *peer, n *queue.New) { p.answers = map[string][]string{"": {"554 5.7.1 go away"}} }, nil},
 		{"a message that requires TLS, and nothing is promised", func(e *env, p *peer, n *queue.New) { n.RequireTLS = &require }, nil},
-		{"a message that needs no TLS", func(e *env, p *peer, n *queue.New) { n.RequireTLS = &waives }, []string{"other.example no-policy-found 1/0"}},
+		{"a message that needs no TLS", func(e *env, p *peer, n *queue.New) { n.RequireTLS = &waives }, []string{"other.example no-policy-found 1/0", "mx.other.example no-policy-found 1/0"}},
 		{"a report about TLS", func(e *env, p *peer, n *queue.New) {
 			n.Report = queue.TLSReport
 			p.extensions = "PIPELINING"

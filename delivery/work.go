@@ -166,6 +166,9 @@ func (d *delivery) note(ctx context.Context, m *queue.Message, t try, v verdict)
 	}
 	took := t.end.Sub(t.start)
 	d.sender.metrics.delivery(m.Attempts, t.transport, mode, result, took)
+	if m.Report == queue.DMARCReport && result == "failed" {
+		d.sender.metrics.reports.Inc()
+	}
 	attrs := []any{
 		"result", result, "queue_id", m.ID, "account", m.Account, "mailfrom", m.MailFrom, "rcptto", m.Rcpt, "domain", m.Domain,
 		"attempt", m.Attempts, "transport", t.transport, "took", took,

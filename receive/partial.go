@@ -177,10 +177,10 @@ func (d *delivery) copies(content *store.Content) (*queued, error) {
 // requireTLS returns what applies to messages that are made of this one, or about it
 // (RFC 8689, sections 4.1 and 5).
 func (d *delivery) requireTLS() *bool {
-	if !d.t.RequireTLS {
-		return nil
+	if d.t.RequireTLS || message.TLSNotRequired(d.header) {
+		return &d.t.RequireTLS
 	}
-	return &d.t.RequireTLS
+	return nil
 }
 
 // messageID returns the Message-ID with its brackets, "" if there is none.

@@ -3,6 +3,7 @@ package receive
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -266,14 +267,31 @@ func TestPostponed(t *testing.T) {
 	}
 }
 
-// TestPartialRequireTLS checks that what is made of a message that requires TLS does
-// so too.
+// TestPartialRequireTLS checks that what is made of a message that requires TLS, or says
+// that it needs none, is the same. What is required goes before.
 func TestPartialRequireTLS(t *testing.T) {
 	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		require bool
+		header  string
+		want    string
+	}{
+		{"required", true, "", "true"},
+		{"not required", false, "TLS-Required: No\r\n", "false"},
+		{"both", true, "TLS-Required: No\r\n", "true"},
+		{"neither", false, "TLS-Required: Yes\r\n", "unset"},
+	} {
+		t.Run(test.name, func(t *testing.T) { testPartialRequireTLS(t, test.require, test.header, test.want) })
+	}
+}
+
+func testPartialRequireTLS(t *testing.T, require bool, header, want string) {
+	t.Helper()
 	e := withQueue(t)
 	e.quota["alice"] = 1
 	tx := e.begin("sender@b.example")
-	tx.RequireTLS = true
+	tx.RequireTLS = require
 	for _, rcpt := range []string{"members@example.org", "alice@example.org"} {
 		r, err := e.Resolve(t.Context(), tx, path(t, rcpt))
 		if err != nil {
@@ -281,7 +299,7 @@ func TestPartialRequireTLS(t *testing.T) {
 		}
 		tx.Rcpts = append(tx.Rcpts, r)
 	}
-	if err := e.send(tx, "From: x@elsewhere.example\r\n\r\nhello\r\n", "bob@example.org"); err != nil {
+	if err := e.send(tx, header+"From: x@elsewhere.example\r\n\r\nhello\r\n", "bob@example.org"); err != nil {
 		t.Fatal(err)
 	}
 	list, _ := e.inQueue()
@@ -289,8 +307,12 @@ func TestPartialRequireTLS(t *testing.T) {
 		t.Fatalf("queue has %+v", list)
 	}
 	for _, m := range list {
-		if m.RequireTLS == nil || !*m.RequireTLS {
-			t.Errorf("%s: TLS is not required", m.Rcpt)
+		got := "unset"
+		if m.RequireTLS != nil {
+			got = strconv.FormatBool(*m.RequireTLS)
+		}
+		if got != want {
+			t.Errorf("%s: got %s, want %s", m.Rcpt, got, want)
 		}
 	}
 }

@@ -211,15 +211,3 @@ func subject(value string) string {
 	}
 	return s[:cut]
 }
-
-// tlsNotRequired tells whether the message asks to be sent even where TLS fails
-// (RFC 8689, section 4).
-func tlsNotRequired(h message.Header) bool {
-	values := h.Values("TLS-Required")
-	for _, v := range values {
-		if !strings.EqualFold(v, "No") {
-			return false
-		}
-	}
-	return len(values) > 0
-}

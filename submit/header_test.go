@@ -194,21 +194,6 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-func TestTLSNotRequired(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{
-		"TLS-Required: No\n":                    true,
-		"tls-required: no\nTLS-Required: NO \n": true,
-		"TLS-Required: No\nTLS-Required: Yes\n": false,
-		"TLS-Required: \n":                      false,
-		"From: a@b.example\n":                   false,
-	} {
-		if got := tlsNotRequired(header(text + "\n")); got != want {
-			t.Errorf("%q: got %v, want %v", text, got, want)
-		}
-	}
-}
-
 // FuzzEdit checks that what leaves the house has one date, one id and none of
 // the fields that may not leave, that all else is as it was, and that an edited
 // header is edited no further.

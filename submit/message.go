@@ -173,7 +173,7 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 		Account: m.t.Peer.Account, MailFrom: m.t.MailFrom, SMTPUTF8: m.utf8, EightBit: r.eightBit, Content: content,
 		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, DSN: m.t.DSN,
 	}
-	if n.RequireTLS == nil && tlsNotRequired(m.header) {
+	if n.RequireTLS == nil && message.TLSNotRequired(m.header) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.
 	}
 	prefix := m.prefix(ctx, sign)

@@ -438,7 +438,7 @@ func (s *System) makeMail(ctx context.Context) error {
 // on, and that delivery does what they ask for. The others must not be announced: a
 // sender who asks for one and gets no refusal relies on it.
 var honoured = smtp.Extensions{
-	RequireTLS:    false, // Delivery doesn't verify who it talks to.
+	RequireTLS:    true,
 	FutureRelease: false, // Notifications don't have the field of RFC 4865, section 5.1.2.
 	DSN:           true,
 }
