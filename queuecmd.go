@@ -118,21 +118,16 @@ func (inv *invocation) queueFlags() *queueFlags {
 	return f
 }
 
-func (f *queueFlags) setIDs(s string) (err error) {
-	f.filter.IDs, err = parseIDs(f.filter.IDs, s)
-	return err
-}
-
-// parseIDs adds numbers between commas to a list. None is a mistake, not all.
-func parseIDs(list []int64, s string) ([]int64, error) {
+// setIDs takes numbers between commas. An empty list is a mistake, not all.
+func (f *queueFlags) setIDs(s string) error {
 	for word := range strings.SplitSeq(s, ",") {
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not an id", word)
+			return fmt.Errorf("%q is not an id", word)
 		}
-		list = append(list, id)
+		f.filter.IDs = append(f.filter.IDs, id)
 	}
-	return list, nil
+	return nil
 }
 
 func (f *queueFlags) setHold(s string) error {
@@ -144,17 +139,13 @@ func (f *queueFlags) setHold(s string) error {
 	return nil
 }
 
-func (f *queueFlags) setMax(s string) (err error) {
-	f.filter.Max, err = parseMax(s)
-	return err
-}
-
-func parseMax(s string) (int, error) {
+func (f *queueFlags) setMax(s string) error {
 	n, err := strconv.Atoi(s)
 	if err != nil || n <= 0 {
-		return 0, fmt.Errorf("need a number more than 0")
+		return fmt.Errorf("need a number more than 0")
 	}
-	return n, nil
+	f.filter.Max = n
+	return nil
 }
 
 func runQueueList(ctx context.Context, inv *invocation) error {

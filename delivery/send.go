@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +86,9 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		t.To = append(t.To, r.path)
 		t.RcptDSN = append(t.RcptDSN, smtp.RcptDSN{Notify: r.Notify, Original: r.OriginalRcpt})
 	}
-	result, err := a.sendWithin(c, t)
+	ctx, cancel := context.WithTimeout(c.ctx, a.sendTime(t.Size))
+	defer cancel()
+	result, err := c.Send(ctx, t)
 	used := c.reused
 	c.reused = false
 	c.sent++

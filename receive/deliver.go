@@ -315,9 +315,7 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 			if err != nil {
 				return store.Delivery{}, err
 			}
-			rcpt := to.recipient(a, trace.prefix(&to.judgement))
-			d.r.announce(&rcpt, to.account)
-			dl.To = append(dl.To, rcpt)
+			dl.To = append(dl.To, to.recipient(a, trace.prefix(&to.judgement)))
 		}
 	}
 	return dl, nil

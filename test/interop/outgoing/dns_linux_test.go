@@ -71,9 +71,9 @@ remote-control:
 	control-enable: no
 `
 
-// startDNS signs the zones, and starts the servers. It returns the DS record of the
-// root.
-func (w *world) startDNS(t *testing.T, test, unsigned string, bogus []string) string {
+// startDNS signs the zones, and starts the servers. Bogus are RRsets whose signatures
+// are to be broken.
+func (w *world) startDNS(t *testing.T, test, unsigned string, bogus []string) {
 	t.Helper()
 	const begin = "@ " + soa + "@ NS ns.test.\n"
 	w.write(t, "unsigned.test", "$ORIGIN unsigned.test.\n"+rootTTL+begin+unsigned)
@@ -81,9 +81,9 @@ func (w *world) startDNS(t *testing.T, test, unsigned string, bogus []string) st
 	ds := w.sign(t, "test")
 	w.breakSignatures(t, "test.signed", bogus)
 	w.write(t, "root", "$ORIGIN .\n"+rootTTL+". "+soa+". NS ns.test.\ntest. NS ns.test.\nns.test. A "+authoritative+"\n"+ds+"\n")
-	anchor := w.sign(t, "root")
+	w.anchor = w.sign(t, "root")
 	w.write(t, "hints", ". 3600 NS ns.test.\nns.test. 3600 A "+authoritative+"\n")
-	conf := strings.NewReplacer("DIR", w.dir, "ANCHOR", anchor)
+	conf := strings.NewReplacer("DIR", w.dir, "ANCHOR", w.anchor)
 	w.daemon(t, "nsd", "-d", "-c", w.write(t, "nsd.conf", conf.Replace(nsdConfig)))
 	w.daemon(t, "unbound", "-d", "-p", "-c", w.write(t, "unbound.conf", conf.Replace(unboundConfig)))
 	answers := func() bool {
@@ -93,7 +93,6 @@ func (w *world) startDNS(t *testing.T, test, unsigned string, bogus []string) st
 	if !eventually(answers) {
 		t.Fatalf("unbound does not answer:\n%s\n%s", w.read(t, "unbound.log"), w.read(t, "nsd.log"))
 	}
-	return anchor
 }
 
 // sign signs a zone in the file of that name, and returns its DS record.
@@ -124,12 +123,12 @@ func (w *world) breakSignatures(t *testing.T, file string, rrsets []string) {
 		if !slices.Contains(rrsets, rrset) {
 			continue
 		}
-		signature := []byte(fields[at+9])
-		signature[0] ^= 1 // "A" becomes "@", others another letter or digit.
-		if c := signature[0]; c < '0' || c > 'z' || c == '@' {
-			signature[0] = 'B'
+		signature := &fields[at+9]
+		if other := "B" + (*signature)[1:]; other != *signature {
+			*signature = other
+		} else {
+			*signature = "C" + other[1:]
 		}
-		fields[at+9] = string(signature)
 		lines[i] = strings.Join(fields, " ") + "\n"
 		broken[rrset] = true
 	}

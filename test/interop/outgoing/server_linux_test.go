@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,14 +30,11 @@ import (
 // password is that of alice, who sends all mail.
 const password = "correct horse battery"
 
-const serverConfig = `DataDir: data
+const serverConfig = `DataDir: ../data
 LogLevel: debug
+User: nobody
 Hostname: NAME.test
-Resolver:
-	Mode: MODE
-	Servers:
-		- NAMESERVER
-ANCHORSListeners:
+RESOLVERListeners:
 	public:
 		IPs:
 			- IP4
@@ -44,8 +42,8 @@ ANCHORSListeners:
 		TLS:
 			KeyCerts:
 				-
-					CertFile: server.crt
-					KeyFile: server.key
+					CertFile: ../keys/server.crt
+					KeyFile: ../keys/server.key
 		SMTP:
 			Enabled: true
 			FirstTimeSenderDelay: 0s
@@ -79,14 +77,18 @@ Accounts:
 // server is one of ours.
 type server struct {
 	name     string
-	mode     string // Of its resolver.
+	mode     string // Of its resolver. Empty: the default, with the system's name server.
 	ip4, ip6 netip.Addr
 
-	dir    string
-	cert   *issued
-	system *system.System
-	admin  *admin.Admin
-	log    serverLog
+	// alone says that it is a process of its own, as an operator runs it.
+	alone bool
+
+	dir     string
+	cert    *issued
+	program string         // If it is alone.
+	system  *system.System // If it isn't.
+	admin   *admin.Admin   // Likewise.
+	log     serverLog
 
 	mu     sync.Mutex
 	client *gosmtp.Client
@@ -110,32 +112,45 @@ func (s *server) recipient(r *row) string {
 // haste is how many times shorter the others are for some ends.
 const (
 	connectTime = 8 * time.Second
-	sessionTime = 20 * time.Second
+	sessionTime = 15 * time.Second
 	haste       = 100
 )
 
-// start runs the server until the test ends, and looks at what it leaves.
-func (s *server) start(t *testing.T, w *world, anchor string) {
+// configure writes the configuration.
+func (s *server) configure(t *testing.T, w *world) {
 	t.Helper()
 	s.dir = filepath.Join(w.dir, s.name)
-	if err := os.Mkdir(s.dir, 0o750); err != nil {
-		t.Fatal(err)
+	resolver := "Resolver:\n"
+	if s.mode != "" {
+		resolver += "\tMode: " + s.mode + "\n\tServers:\n\t\t- " + nameserver + "\n"
 	}
-	anchors := ""
 	if s.mode != "system-ad" {
-		anchors = "\tTrustAnchors:\n\t\t- " + anchor + "\n"
+		resolver += "\tTrustAnchors:\n\t\t- " + w.anchor + "\n"
 	}
-	conf := strings.NewReplacer("NAMESERVER", nameserver, "NAME", s.name, "MODE", s.mode, "ANCHORS", anchors, "IP4", s.ip4.String(), "IP6", s.ip6.String())
+	conf := strings.NewReplacer("NAME", s.name, "RESOLVER", resolver, "IP4", s.ip4.String(), "IP6", s.ip6.String())
 	pem := s.cert.pem(t)
 	for name, text := range map[string]string{
-		"mox.conf": conf.Replace(serverConfig), "domains.conf": conf.Replace(serverDomains),
-		"server.key": strings.TrimSuffix(pem, s.cert.certs()), "server.crt": s.cert.certs(),
+		"config/mox.conf": conf.Replace(serverConfig), "config/domains.conf": conf.Replace(serverDomains),
+		"keys/server.key": strings.TrimSuffix(pem, s.cert.certs()), "keys/server.crt": s.cert.certs(),
 	} {
-		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+		path := filepath.Join(s.dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o750), os.Chmod(s.dir, 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil { //nolint:gosec // Others go through.
 			t.Fatal(err)
 		}
 	}
-	c, err := live.Open(filepath.Join(s.dir, "mox.conf"), live.Options{})
+}
+
+func (s *server) config() string { return filepath.Join(s.dir, "config", "mox.conf") }
+
+// start runs the server until the test ends, and looks at what it leaves.
+func (s *server) start(t *testing.T, w *world) {
+	t.Helper()
+	s.configure(t, w)
+	if s.alone {
+		s.startAlone(t, w)
+		return
+	}
+	c, err := live.Open(s.config(), live.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,6 +279,11 @@ func (s *server) login(t *testing.T) *gosmtp.Client {
 // queued returns what the queue holds for a recipient.
 func (s *server) queued(t *testing.T, to string) []admin.QueueMessage {
 	t.Helper()
+	if s.alone {
+		var list []admin.QueueMessage
+		s.ask(t, &list, "queue", "list", "-json", "-to", to)
+		return list
+	}
 	list, err := s.admin.QueueList(t.Context(), admin.QueueListRequest{Filter: admin.QueueFilter{To: to}})
 	if err != nil {
 		t.Fatal(err)
@@ -274,6 +294,10 @@ func (s *server) queued(t *testing.T, to string) []admin.QueueMessage {
 // retry lets what waits for a recipient be tried at once.
 func (s *server) retry(t *testing.T, to string) {
 	t.Helper()
+	if s.alone {
+		s.ask(t, nil, "queue", "schedule", "-to", to, "-now", "0s")
+		return
+	}
 	changed, err := s.admin.QueueSchedule(t.Context(), admin.QueueScheduleRequest{Filter: admin.QueueFilter{To: to}, FromNow: true})
 	if err != nil || changed.Changed != 1 {
 		t.Fatalf("scheduling: %+v, %v", changed, err)
@@ -308,6 +332,11 @@ func (s *server) attempted(t *testing.T, to string, number int) (a *trace.Attemp
 // trace returns what there is about a recipient.
 func (s *server) trace(t *testing.T, to string) []trace.Event {
 	t.Helper()
+	if s.alone {
+		var events []trace.Event
+		s.ask(t, &events, "queue", "trace", "-json", to)
+		return events
+	}
 	result, err := s.admin.QueueTrace(t.Context(), admin.QueueTraceRequest{Query: to})
 	if err != nil || len(result.Gaps) > 0 || result.More {
 		t.Fatalf("got trace %+v, %v", result, err)
