@@ -65,5 +65,5 @@ func (s *server) ask(t *testing.T, result any, args ...string) {
 // takes a process to look at what it does.
 var aloneRows = []string{
 	"ee", "ee-wrong", "ee-second", "ta-expired", "ee-plain", "ee.unsigned", "bogus-tlsa", "sts", "sts-name", "sts-mx", "sts-refused", "sts-test",
-	"tls-old", "plain", "perm3", "temp3", "temp0-second", "six-refused", "null",
+	"req-dane", "req-without", "no-wrong", "tls-old", "plain", "perm3", "temp3", "temp0-second", "six-refused", "null",
 }

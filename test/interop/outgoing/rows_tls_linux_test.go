@@ -65,6 +65,54 @@ func tlsRows() []*row {
 	}
 }
 
+// required announces what RFC 8689 wants.
+func required() *end { return peer(&script{extensions: []string{"REQUIRETLS"}}) }
+
+const (
+	noRequireTLS  = "5.7.30"
+	mustBeTLS     = "the message must be sent with verified TLS (REQUIRETLS)"
+	requireTLSFor = 550
+)
+
+// refusedTLS is for a message that requires what isn't there.
+func refusedTLS(connections int) want {
+	return want{status: noRequireTLS, code: requireTLSFor, reason: mustBeTLS, connections: connections}
+}
+
+// requireTLSRows are about messages that require TLS, RFC 8689, section 4.2.1.
+func requireTLSRows() []*row {
+	return []*row{
+		{
+			name: "REQUIRETLS, and the host has DANE and REQUIRETLS", domain: "req-dane", requireTLS: true,
+			hosts: []host{{tlsa: "3 1 1", v4: required()}}, want: []want{delivered(protectedDANE, 1)},
+		},
+		{
+			name: "REQUIRETLS, and the host has MTA-STS and REQUIRETLS", domain: "req-sts", requireTLS: true, sts: enforce(),
+			hosts: []host{{cert: fromCA, v4: required()}}, want: []want{delivered(protectedPKIX, 1)},
+		},
+		{
+			name: "REQUIRETLS, and the host has DANE only", domain: "req-without", requireTLS: true,
+			hosts: []host{{tlsa: "3 1 1"}}, want: []want{refusedTLS(1)},
+		},
+		{
+			name: "REQUIRETLS, and nothing says how to verify the host", domain: "req-none", requireTLS: true,
+			hosts: []host{{v4: required()}}, want: []want{refusedTLS(0).by("-")},
+		},
+		{
+			name: "REQUIRETLS, and a policy of MTA-STS that is tested only", domain: "req-testing", requireTLS: true, sts: inTesting(),
+			hosts: []host{{cert: fromCA, v4: required()}}, want: []want{refusedTLS(0).by("-")},
+		},
+		{
+			name: "REQUIRETLS, and the second host has what the first lacks", domain: "req-second", requireTLS: true,
+			hosts: []host{{tlsa: "3 1 1"}, {tlsa: "3 1 1", v4: required()}}, want: []want{delivered(protectedDANE, 2).by("mx2")},
+		},
+		{
+			name: "REQUIRETLS, and the key is another", domain: "req-wrong", requireTLS: true,
+			hosts: []host{{tlsa: "!3 1 1", v4: required()}}, want: []want{deferred(tlsStatus, aboutAnother, 1)},
+		},
+	}
+}
+
 // tlsNotRequiredRows are about messages that say themselves that they need no TLS, RFC
 // 8689, section 4.2.2.
 func tlsNotRequiredRows() []*row {
