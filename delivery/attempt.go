@@ -88,7 +88,7 @@ func (s *Sender) send(ctx context.Context, w *queue.Work, log *slog.Logger) []tr
 			if !r.settled && r.try.failure == nil {
 				r.try.failure = ours(errors.New("attempt ended without a result"))
 			}
-			r.try.dialed, r.try.transport = a.dialed, a.label()
+			r.try.dialed, r.try.transport, r.try.relayed = a.dialed, a.label(), a.way.Relay != nil
 			tries[r.index] = r.try
 		}
 	}

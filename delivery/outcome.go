@@ -28,6 +28,7 @@ type try struct {
 	dialed   netip.Addr // Tried last.
 
 	transport string // How the way is called.
+	relayed   bool   // It goes to a server of the configuration.
 
 	// dualStack says that host has addresses of both families.
 	dualStack bool
@@ -110,7 +111,7 @@ func decide(m *queue.Message, t try, schedule queue.Schedule, jitter float64) ve
 		v.tell(m, t.arrival.notice())
 		return v
 	}
-	v.report.Replied = f.replied()
+	v.report.Replied = f.replied(t.relayed)
 	if f.interrupted {
 		// Nothing was learned: there is another attempt as soon as we run again.
 		v.report.Retry, v.report.Next = true, t.end

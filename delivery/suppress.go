@@ -51,10 +51,13 @@ func suppressedText(s queue.Suppression) string {
 
 // replied returns the command for which a server has refused, for the report;
 // "connect" for its greeting, empty if the failure is no reply.
-func (f *failure) replied() string {
+func (f *failure) replied(relayed bool) string {
 	reply, ok := errors.AsType[*smtpclient.Reply](f.err)
-	if !ok || f.reply == "" {
+	switch {
+	case !ok || f.reply == "":
 		return ""
+	case relayed:
+		return queue.RepliedRelay
 	}
 	return cmp.Or(reply.Command, "connect")
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/queue"
 )
 
@@ -136,4 +137,27 @@ func TestSuppressedHere(t *testing.T) {
 			t.Errorf("bob has %d messages", len(got))
 		}
 	})
+}
+
+// TestSuppressedByRelay has a server of the configuration refuse three messages: what
+// it knows of the recipient counts, and not that it takes no mail from us.
+func TestSuppressedByRelay(t *testing.T) {
+	transport := config.Transport{SMTP: &config.TransportSMTP{Host: "relay.example", NoSTARTTLS: true}}
+	for reply, want := range map[string]string{"550 5.7.1 relaying denied": "", "550 no": "", "550 5.1.1 no such user": "bob@other.example"} {
+		t.Run(reply, func(t *testing.T) {
+			run(t, func(e *env) {
+				e.records("relay.example A 203.0.113.5")
+				e.peers["203.0.113.5"] = &peer{answers: map[string][]string{"RCPT": {reply}}}
+				for range 3 {
+					e.send(newMessage("bob@other.example"))
+					e.settle(time.Minute)
+				}
+				list, err := e.queue.Suppressions(e.Context(), "alice")
+				check(e.T, err)
+				if e.left() != 0 || len(list) > 1 || (len(list) == 1) != (want != "") || want != "" && list[0].Address != want {
+					e.Errorf("%d messages are left, the list is %+v", e.left(), list)
+				}
+			}, withTransports(t, map[string]config.Transport{"relay": transport}, toAll("relay")))
+		})
+	}
 }

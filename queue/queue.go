@@ -292,7 +292,7 @@ type Report struct {
 	Event webhook.Event
 
 	// Replied is the command for which the server has refused the recipient with
-	// Result.Code, "connect" for its greeting. Empty if the failure is no such reply:
+	// Result.Code, "connect" for its greeting, or RepliedRelay. Empty if the failure is no such reply:
 	// then it says nothing about the recipient.
 	Replied string
 

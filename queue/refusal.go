@@ -2,6 +2,11 @@ package queue
 
 import "strings"
 
+// RepliedRelay is in place of a command for replies of a server that the operator has
+// chosen, for mail to all domains. It refuses recipients because it does not know the
+// sender, or is not for us: that says nothing about them.
+const RepliedRelay = "relay"
+
 // refusal is a failure for good, as a server told it.
 type refusal struct {
 	code     int64  // Of the reply, 0 if none is known.
@@ -58,6 +63,9 @@ func (r refusal) blame() blame {
 		if r.command == "RCPT" && vague[detail] {
 			return blameRecipient
 		}
+	}
+	if r.command == RepliedRelay {
+		return blameNobody
 	}
 	return blameUnclear
 }

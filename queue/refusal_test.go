@@ -35,6 +35,9 @@ func TestBlame(t *testing.T) {
 		{"old code in a notification", refusal{550, "5.0.0", ""}, blameUnclear},
 		{"routing loop", refusal{554, "5.4.6", "DATA"}, blameUnclear},
 
+		{"a relay that knows there is no mailbox", refusal{550, "5.1.1", RepliedRelay}, blameRecipient},
+		{"a relay that does not relay", refusal{550, "5.7.1", RepliedRelay}, blameNobody},
+		{"a relay that does not relay, old reply", refusal{550, "5.0.0", RepliedRelay}, blameNobody},
 		{"temporary", refusal{450, "4.1.1", "RCPT"}, blameNobody},
 		{"given up by another server after days", refusal{0, "4.4.1", ""}, blameNobody},
 		{"given up by another server, with a code for good", refusal{0, "5.4.7", ""}, blameNobody},
