@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,7 @@ import (
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/trace"
+	"github.com/mjl-/mox/webhook"
 )
 
 // ctlEnv is a control server with what it administers: the account mox, and a
@@ -47,7 +49,8 @@ type ctlEnv struct {
 	queue    *queue.DB
 	trace    *trace.Log
 	closeTLS func() error
-	ended    []string // Accounts of which sessions were ended.
+	hooked   atomic.Bool // Accounts have webhooks.
+	ended    []string    // Accounts of which sessions were ended.
 	log      logBuffer
 	server   *ctlServer
 	pipes    *pipeListener
@@ -104,6 +107,9 @@ func newCtlEnv(t testing.TB, ln func(dir string) net.Listener, calls []ctlCall) 
 	e.queue, err = queue.Open(t.Context(), queue.Options{
 		LogSize: 1 << 20, Dir: filepath.Join(data, "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local: func(string) bool { return false }, KeepRetired: func(string) time.Duration { return 72 * time.Hour },
+		Webhook: func(string, webhook.Event) (string, bool) { return "http://localhost:8000/hook", e.hooked.Load() },
+
+		KeepRetiredHooks: func(string) time.Duration { return time.Hour },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -247,6 +253,48 @@ func (e *ctlEnv) add(n int) {
 	}
 }
 
+// addCanceled leaves a call of a webhook about a message that was dropped, which
+// waits after an attempt.
+func (e *ctlEnv) addCanceled() {
+	e.t.Helper()
+	e.hooked.Store(true)
+	defer e.hooked.Store(false)
+	e.add(1)
+	if _, err := e.queue.Drop(e.t.Context(), queue.Filter{}); err != nil {
+		e.t.Fatal(err)
+	}
+	e.call(queue.HookResult{Start: time.Now(), URL: "http://localhost:8000/hook", Code: 503, Error: "503 Service Unavailable", Response: "try <later>"})
+}
+
+// addIncoming leaves calls of a webhook about messages that came in: one was called,
+// one failed, one waits for its first attempt.
+func (e *ctlEnv) addIncoming() {
+	e.t.Helper()
+	e.hooked.Store(true)
+	defer e.hooked.Store(false)
+	var list []queue.NewIncoming
+	for id := range int64(3) {
+		list = append(list, queue.NewIncoming{Account: "mox", EmailID: 7 + id, MessageID: "<in@remote.example>", Subject: "Hi"})
+	}
+	if err := e.queue.AddIncoming(e.t.Context(), list); err != nil {
+		e.t.Fatal(err)
+	}
+	e.call(queue.HookResult{Start: time.Now(), Took: time.Second, URL: "http://localhost:8000/hook", Code: 204, OK: true})
+	e.call(queue.HookResult{Start: time.Now(), URL: "http://localhost:8000/hook", Error: "connection refused"})
+}
+
+// call has the call made that is due first.
+func (e *ctlEnv) call(r queue.HookResult) {
+	e.t.Helper()
+	w, err := e.queue.NextHook(e.t.Context())
+	if err == nil {
+		err = e.queue.FinishHook(e.t.Context(), w, r)
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
 // run runs a command for this server, which must have a real socket.
 func (e *ctlEnv) run(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -287,7 +335,8 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
 // in a bubble where waiting takes no time. A line of the client is the name of a
 // call and its parameters; the server answers with the HTTP status and the JSON,
 // or with the lines of a stream or a dump below the status. With "# setup: http"
-// lines are those of HTTP, and with "# setup: queue=n" so many messages wait.
+// lines are those of HTTP, with "# setup: queue=n" so many messages wait, and with
+// "# setup: webhooks" calls of webhooks do, see addCanceled and addIncoming.
 func TestCtlTranscripts(t *testing.T) {
 	t.Parallel()
 	for _, f := range transcript.Load(t, "testdata/ctl/*.txt") {
@@ -302,6 +351,10 @@ func TestCtlTranscripts(t *testing.T) {
 						t.Fatal(err)
 					}
 					e.add(number)
+				}
+				if _, ok := f.Setup["webhooks"]; ok {
+					e.addCanceled()
+					e.addIncoming()
 				}
 				f.Play(t, func(string) net.Conn {
 					if _, ok := f.Setup["http"]; ok {
@@ -354,7 +407,7 @@ func TestGoldenCtl(t *testing.T) {
 	t.Parallel()
 	got := ctlDoc
 	for _, c := range ctlCalls {
-		got += fmt.Sprintf("%-22s %s\n", "/"+ctlVersion+"/"+c.name, c.doc)
+		got += fmt.Sprintf("%-28s %s\n", "/"+ctlVersion+"/"+c.name, c.doc)
 	}
 	const golden = "docs/control.txt"
 	if *update {

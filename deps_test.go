@@ -40,7 +40,7 @@ var layers = []layer{
 	},
 	{
 		name: "servers",
-		packages: "auth submit receive delivery reports backup mailimport admin smtpserver imapserver webauth" +
+		packages: "auth submit receive delivery hooks reports backup mailimport admin smtpserver imapserver webauth" +
 			" webadmin webaccount webmail webapisrv metrics http",
 		forbid: "log",
 	},

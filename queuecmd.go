@@ -118,16 +118,21 @@ func (inv *invocation) queueFlags() *queueFlags {
 	return f
 }
 
-// setIDs takes numbers between commas. An empty list is a mistake, not all.
-func (f *queueFlags) setIDs(s string) error {
+func (f *queueFlags) setIDs(s string) (err error) {
+	f.filter.IDs, err = parseIDs(f.filter.IDs, s)
+	return err
+}
+
+// parseIDs adds numbers between commas to a list. None is a mistake, not all.
+func parseIDs(list []int64, s string) ([]int64, error) {
 	for word := range strings.SplitSeq(s, ",") {
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			return fmt.Errorf("%q is not an id", word)
+			return nil, fmt.Errorf("%q is not an id", word)
 		}
-		f.filter.IDs = append(f.filter.IDs, id)
+		list = append(list, id)
 	}
-	return nil
+	return list, nil
 }
 
 func (f *queueFlags) setHold(s string) error {
@@ -139,13 +144,17 @@ func (f *queueFlags) setHold(s string) error {
 	return nil
 }
 
-func (f *queueFlags) setMax(s string) error {
+func (f *queueFlags) setMax(s string) (err error) {
+	f.filter.Max, err = parseMax(s)
+	return err
+}
+
+func parseMax(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || n <= 0 {
-		return fmt.Errorf("need a number more than 0")
+		return 0, fmt.Errorf("need a number more than 0")
 	}
-	f.filter.Max = n
-	return nil
+	return n, nil
 }
 
 func runQueueList(ctx context.Context, inv *invocation) error {

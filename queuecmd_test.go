@@ -35,6 +35,7 @@ func TestGoldenCommands(t *testing.T) {
 	e := newCtlEnv(t, realSocket(t), ctlCalls)
 	defer e.close()
 	e.add(3)
+	e.addIncoming()
 	e.attempt(t, "451 4.7.1 try again\r\nlater \x1b[2J"+strings.Repeat(", please", 20))
 	var blocks []string
 	for line := range strings.Lines(string(want)) {

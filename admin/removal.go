@@ -112,11 +112,27 @@ func (k *Keeper) dropQueued(ctx context.Context, name string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("dropping messages of account %q: %w", name, err)
 	}
+	if err := k.cancelWebhooks(ctx, name); err != nil {
+		return 0, err
+	}
 	traceChanges(k.opts.Trace, "dropped", "removal of the account", dropped)
 	for _, m := range dropped {
 		k.log.WarnContext(ctx, "message of removed account dropped", "account", name, "id", m.ID, "message_id", m.MessageID, "from", m.MailFrom, "to", m.Rcpt)
 	}
 	return len(dropped), nil
+}
+
+// cancelWebhooks gives up the calls of the account's webhooks: where they went to is
+// gone from the configuration.
+func (k *Keeper) cancelWebhooks(ctx context.Context, name string) error {
+	canceled, err := k.opts.Queue.CancelHooks(ctx, queue.HookFilter{Account: name}, "the account was removed")
+	if err != nil {
+		return fmt.Errorf("canceling webhooks of account %q: %w", name, err)
+	}
+	if len(canceled) > 0 {
+		k.log.WarnContext(ctx, "webhooks of removed account canceled", "account", name, "webhooks", len(canceled))
+	}
+	return nil
 }
 
 // finishRemovals brings all removals to their end. Erasing may take a while: others

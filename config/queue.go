@@ -13,7 +13,7 @@ type Queue struct {
 	GiveUpAfter      time.Duration   `sconf:"optional" sconf-doc:"How long after it was submitted a message is given up, and its sender told. If absent, 96h. The standard asks for 4 to 5 days."`
 	NoticeAfter      time.Duration   `sconf:"optional" sconf-doc:"How long after it was submitted the sender is told that a message is delayed, once. If absent, 4h. Negative for never."`
 	Deliveries       int64           `sconf:"optional" sconf-doc:"Deliveries to other servers at a time. If absent, 100."`
-	DomainDeliveries int64           `sconf:"optional" sconf-doc:"Deliveries to one domain at a time. If absent, 5."`
+	DomainDeliveries int64           `sconf:"optional" sconf-doc:"Deliveries to one domain at a time. If absent, 5. More than 20 counts for the server of a transport too."`
 	LocalDeliveries  int64           `sconf:"optional" sconf-doc:"Deliveries to accounts here at a time. If absent, 200."`
 }
 

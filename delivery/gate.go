@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// relayAttemptsMax bounds attempts at a time that hand mail to one server of the
-	// configuration, and so the connections with it: the usual servers allow one client
-	// no more than some ten.
-	relayAttemptsMax = 10
+	// relayAttempts bounds attempts at a time that hand mail to one server of the
+	// configuration, and so the connections with it. The usual servers allow a client
+	// some ten, and make so many themselves. If DomainDeliveries is more, that counts.
+	relayAttempts = 20
 
 	// loginPause is how long nobody tries to log in at a server that has refused it. A
 	// thousand messages that wait are no reason to try a wrong password a thousand
@@ -34,17 +34,22 @@ type gate struct {
 	why   *failure
 }
 
-// get returns the gate of a transport.
-func (g *gates) get(transport string) *gate {
+// get returns the gate of a transport, with room for so many if it is a new one.
+func (g *gates) get(transport string, room int64) *gate {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.byName == nil {
 		g.byName = map[string]*gate{}
 	}
 	if g.byName[transport] == nil {
-		g.byName[transport] = &gate{room: make(chan struct{}, relayAttemptsMax)}
+		g.byName[transport] = &gate{room: make(chan struct{}, room)}
 	}
 	return g.byName[transport]
+}
+
+// gate returns the one of the attempt's transport.
+func (a *attempt) gate() *gate {
+	return a.sender.gates.get(a.transport, max(relayAttempts, a.config.Queue().DomainDeliveries))
 }
 
 // enter waits until there is room, and returns what is to be called afterwards. It
@@ -53,7 +58,7 @@ func (a *attempt) enter(ctx context.Context) (leave func(), f *failure) {
 	if a.way.Relay == nil {
 		return func() {}, nil
 	}
-	g := a.sender.gates.get(a.transport)
+	g := a.gate()
 	select {
 	case g.room <- struct{}{}:
 	case <-ctx.Done():

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -86,9 +85,7 @@ func (a *attempt) transact(c *conversation, batch []*rcpt) (again []*rcpt, err e
 		t.To = append(t.To, r.path)
 		t.RcptDSN = append(t.RcptDSN, smtp.RcptDSN{Notify: r.Notify, Original: r.OriginalRcpt})
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, a.sendTime(t.Size))
-	defer cancel()
-	result, err := c.Send(ctx, t)
+	result, err := a.sendWithin(c, t)
 	used := c.reused
 	c.reused = false
 	c.sent++

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -150,15 +149,4 @@ func TestProxySlow(t *testing.T) {
 			e.Errorf("got %q", got)
 		}
 	}, withTransports(t, map[string]config.Transport{"proxy": transport}, toAll("proxy")))
-}
-
-// TestToProxy has what package proxy asks of a Dialer and doesn't use.
-func TestToProxy(t *testing.T) {
-	t.Parallel()
-	a := &attempt{sender: &Sender{opts: Options{Dial: func(ctx context.Context, network, address string, local netip.Addr) (net.Conn, error) {
-		return nil, fmt.Errorf("%s %s %v", network, address, local.IsValid())
-	}}}}
-	if _, err := (toProxy{a}).Dial("tcp", "localhost:1080"); err == nil || err.Error() != "proxy can't be reached: tcp localhost:1080 false" {
-		t.Errorf("got %v", err)
-	}
 }

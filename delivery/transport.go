@@ -215,9 +215,20 @@ func (a *attempt) sendTime(size int64) time.Duration {
 	return relaySendMin + time.Duration(size>>20)*relaySendPerMiB
 }
 
+// sendWithin sends a message, in the time there is for it. When that is over the
+// conversation is too.
+func (a *attempt) sendWithin(c *conversation, t smtpclient.Transaction) (smtpclient.SendResult, error) {
+	over := time.AfterFunc(a.sendTime(t.Size), c.cancel)
+	defer over.Stop()
+	return c.Send(c.ctx, t)
+}
+
 // errProxy is in the error of a connection that failed before the proxy was asked
 // for it.
 var errProxy = errors.New("proxy can't be reached")
+
+// errNoLimit means that package proxy is not what it was.
+var errNoLimit = errors.New("proxy can't be used with a limit of time")
 
 // open makes a connection, through the proxy if there is one.
 func (a *attempt) open(ctx context.Context, address string, local netip.Addr) (net.Conn, error) {
@@ -234,16 +245,14 @@ func (a *attempt) open(ctx context.Context, address string, local netip.Addr) (n
 	if d, ok := dialer.(proxy.ContextDialer); ok {
 		return d.DialContext(ctx, "tcp", address)
 	}
-	return nil, errors.New("proxy can't be used with a limit of time") // Package proxy says that it can.
+	return nil, errNoLimit // Package proxy says that it is one.
 }
 
 // toProxy makes connections to the proxy itself.
 type toProxy struct{ a *attempt }
 
 // Dial is not called: there is DialContext.
-func (d toProxy) Dial(network, address string) (net.Conn, error) {
-	return d.DialContext(context.Background(), network, address)
-}
+func (d toProxy) Dial(string, string) (net.Conn, error) { return nil, errNoLimit }
 
 // DialContext connects to the proxy. Its name can be one that only this host knows,
 // so that the system looks it up.
@@ -271,7 +280,7 @@ func (a *attempt) excuse(f *failure) *failure {
 		trouble.text = name + ", which takes mail for this server, offers no way to log in that is configured"
 	case errors.Is(f.err, smtpclient.ErrAuth), isReply && reply.Command == "AUTH":
 		trouble.text = name + ", which takes mail for this server, doesn't let it log in"
-		a.sender.gates.get(a.transport).shut(time.Now(), trouble)
+		a.gate().shut(time.Now(), trouble)
 	case isReply && reply.Code == smtp.CodeMustTLS:
 		trouble.text = name + ", which takes mail for this server, wants it to log in"
 	case isReply && isAboutMessage(reply.Command), isAboutThisMessage(f.err):

@@ -102,6 +102,7 @@ type HookResult struct {
 	Code     int64  // Status of HTTP, 0 if there was no response.
 	Error    string // Empty if OK.
 	Response string // The begin of the body.
+	Final    bool   // Not OK, and another attempt does not help: there is nothing to tell any more.
 }
 
 // HookOutcome is how a hook left the queue.

@@ -239,6 +239,9 @@ func (f *hookFinishing) run(tx *tx) error {
 	if f.result.OK {
 		return tx.retireHook(&row, HookCalled)
 	}
+	if f.result.Final {
+		return tx.retireHook(&row, HookCanceled)
+	}
 	next, over := nextHookAttempt(h.Attempts, tx.now.Round(0), f.db.jitter())
 	if over {
 		return tx.retireHook(&row, HookFailed)

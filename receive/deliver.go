@@ -315,7 +315,9 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 			if err != nil {
 				return store.Delivery{}, err
 			}
-			dl.To = append(dl.To, to.recipient(a, trace.prefix(&to.judgement)))
+			rcpt := to.recipient(a, trace.prefix(&to.judgement))
+			d.r.announce(&rcpt, to.account)
+			dl.To = append(dl.To, rcpt)
 		}
 	}
 	return dl, nil

@@ -6,12 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/mjl-/mox/queue"
-	"github.com/mjl-/mox/webhook"
 )
 
 // purgeEvery is how often retired messages are looked through.
@@ -61,12 +61,6 @@ func (s *System) isLocal(domain string) bool {
 	return s.opts.Local != nil || s.current().DeliversHere(domain)
 }
 
-// webhook returns the address to be told of an event about mail of an account.
-func (s *System) webhook(account string, event webhook.Event) (url string, ok bool) {
-	url, _, ok = s.current().Webhook(account, event)
-	return url, ok
-}
-
 // purgeQueue removes what was kept of retired messages for long enough.
 func (s *System) purgeQueue(ctx context.Context) {
 	if err := s.queue.Purge(ctx, s.queue.Now()); err != nil && ctx.Err() == nil {
@@ -89,19 +83,35 @@ func dial(ctx context.Context, network, address string, local netip.Addr) (net.C
 // queueEvents are the kinds of events of a queue that are counted.
 var queueEvents = []string{"added", "delivered", "failed", "delayed", "dropped"}
 
+// hookEvents are those about webhooks.
+var hookEvents = []string{
+	"queued", string(queue.HookCalled), string(queue.HookFailed), string(queue.HookSuperseded), string(queue.HookCanceled), string(queue.HookCrowded),
+}
+
 // newQueueMetrics returns what counts the events of a queue. What it holds is
 // told by package delivery.
 func newQueueMetrics(reg prometheus.Registerer) (func(queue.Event), error) {
 	events := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "mox_queue_messages_total", Help: "Messages for one recipient each that came into the queue, and what became of them.",
 	}, []string{"event"})
-	if err := reg.Register(events); err != nil {
-		return nil, fmt.Errorf("registering metrics of queue: %w", err)
+	webhooks := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "mox_webhook_hooks_total", Help: "Webhooks that were queued, and what became of them.",
+	}, []string{"event"})
+	for _, c := range []prometheus.Collector{events, webhooks} {
+		if err := reg.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics of queue: %w", err)
+		}
+	}
+	for _, kind := range hookEvents {
+		webhooks.WithLabelValues(kind)
 	}
 	for _, kind := range queueEvents {
 		events.WithLabelValues(kind)
 	}
 	return func(e queue.Event) {
+		if kind, ok := strings.CutPrefix(e.Kind, "webhook "); ok && slices.Contains(hookEvents, kind) {
+			webhooks.WithLabelValues(kind).Inc()
+		}
 		if slices.Contains(queueEvents, e.Kind) {
 			events.WithLabelValues(e.Kind).Inc()
 		}

@@ -54,6 +54,11 @@ func (s *System) Serve(ctx context.Context) error {
 			fail(fmt.Errorf("delivering: %w", err))
 		}
 	})
+	servers.Go("calling webhooks", func(ctx context.Context) {
+		if err := s.hooks.Load().Serve(ctx, s.opts.Grace); err != nil && ctx.Err() == nil {
+			fail(fmt.Errorf("calling webhooks: %w", err))
+		}
+	})
 	s.log.InfoContext(ctx, "serving", "pkg", "system", "endpoints", len(s.bound), "version", s.opts.Version)
 
 	cause := errStop

@@ -35,6 +35,7 @@ import (
 	"github.com/mjl-/mox/config/live"
 	"github.com/mjl-/mox/delivery"
 	"github.com/mjl-/mox/dns"
+	"github.com/mjl-/mox/hooks"
 	"github.com/mjl-/mox/imapserver"
 	"github.com/mjl-/mox/internal/fault"
 	"github.com/mjl-/mox/junk"
@@ -171,6 +172,7 @@ type System struct {
 	receiver *receive.Receiver
 	submit   *submit.Submitter
 	delivery *delivery.Sender
+	hooks    atomic.Pointer[hooks.Caller] // Nil until it is made: accounts are opened before.
 
 	policyCache *mtastsdb.Cache
 	fetches     *loop.Group // Of policies.
@@ -245,7 +247,7 @@ func (s *System) openLog(context.Context) error {
 		return err
 	}
 	s.log = slog.New(handler)
-	s.panics, err = metrics.NewPanics(s.registry, "auth", "ctl", "delivery", "imapserver", "smtpserver", "system")
+	s.panics, err = metrics.NewPanics(s.registry, "auth", "ctl", "delivery", "hooks", "imapserver", "smtpserver", "system")
 	return err
 }
 
@@ -342,6 +344,7 @@ func (s *System) openStores(ctx context.Context) error {
 
 		JunkParams: func(account string) (junk.Params, bool) { return s.current().JunkParams(account) },
 		CleanBytes: cleanBytes,
+		Arrived:    s.arrived,
 	}
 	if s.opts.Local != nil {
 		opts.SegmentSize = localSegment
@@ -422,6 +425,9 @@ func (s *System) makeMail(ctx context.Context) error {
 		s.opts.Delivery(&opts)
 	}
 	if s.delivery, err = delivery.New(opts); err != nil {
+		return err
+	}
+	if err := s.makeHooks(); err != nil {
 		return err
 	}
 	s.blocklists, err = newBlocklists(s)
