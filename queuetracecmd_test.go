@@ -52,7 +52,8 @@ func traceExample() admin.QueueTraceResult {
 		}}, eve),
 		message(trace.Notified, 15*time.Minute, trace.Event{Notice: &trace.Notice{Action: "failed", To: "ann@mox.example", MessageID: "dsn1@mox.example", QueueID: 44}}, eve),
 		message(trace.Notified, 15*time.Minute, trace.Event{Notice: &trace.Notice{Action: "delivered", To: "ann@mox.example", Error: "disk on fire"}}, bob),
-		message(trace.Answered, 30*time.Minute, trace.Event{Answer: &trace.Answer{Action: "failed", Status: "5.2.2", Diagnostic: "552 5.2.2 mailbox full", MessageID: "dsn2@other.example", Suppressed: true}}, bob),
+		message(trace.Answered, 30*time.Minute, trace.Event{Answer: &trace.Answer{Action: "failed", Status: "5.2.2", Diagnostic: "552 5.2.2 mailbox full", MessageID: "dsn2@other.example", RemoteMTA: "mx1.other.example", Suppressed: true}}, bob),
+		message(trace.Answered, 31*time.Minute, trace.Event{Answer: &trace.Answer{Action: "delivered", Claimed: true}}, eve),
 
 		{
 			Kind: trace.Received, Time: after(time.Hour), CID: 0x5f3b, MessageID: "in@shop.example", From: "bounce@shop.example", Size: 999, Subject: "Offers",

@@ -275,7 +275,11 @@ func noticeLines(e *trace.Event) []string {
 func answerLines(e *trace.Event) []string {
 	a := e.Answer
 	l := lines{fmt.Sprintf("a notification came about %s: %s", rcptTexts(e.Rcpts), said(joinText(a.Action, a.Status)))}
-	l.add("%s", a.Diagnostic)
+	l.add("of %s", a.RemoteMTA)
+	l.add("it says: %s", a.Diagnostic)
+	if a.Claimed {
+		l = append(l, "nothing vouches for it, so it counts for nothing")
+	}
 	l.add("in message <%s>", a.MessageID)
 	if a.Suppressed {
 		l = append(l, "no more is sent to the address: it is on the account's suppression list now")
@@ -350,7 +354,7 @@ func stateAfter(e *trace.Event) string {
 		return said(e.Change.State) + ", next attempt planned for " + tableTime(e.Change.Next)
 	case e.Change != nil:
 		return said(e.Change.State)
-	case e.Answer != nil && e.Answer.Action == "failed":
+	case e.Answer != nil && e.Answer.Action == "failed" && !e.Answer.Claimed:
 		return "failed later, as a notification of" + strings.TrimPrefix(at, " at") + " says"
 	case e.Verdict != nil && e.Verdict.Delivered:
 		return "delivered" + at

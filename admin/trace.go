@@ -114,7 +114,7 @@ func traceChanges(log *trace.Log, what, who string, messages []queue.Message) {
 			c.Next = m.NextAttempt
 		}
 		log.Append(trace.Event{
-			Kind: trace.Changed, MessageID: m.MessageID, From: m.MailFrom, Account: m.Account, Rcpts: []trace.Rcpt{{Address: m.Rcpt, QueueID: m.ID}}, Change: c,
+			Kind: trace.Changed, MessageID: m.MessageID, From: m.MailFrom, Base: m.BaseFrom, Account: m.Account, Rcpts: []trace.Rcpt{{Address: m.Rcpt, QueueID: m.ID}}, Change: c,
 		})
 	}
 }

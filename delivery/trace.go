@@ -29,7 +29,7 @@ func (t *try) tried(at place, f *failure) {
 // event returns an event about m.
 func (d *delivery) event(kind trace.Kind, m *queue.Message) trace.Event {
 	return trace.Event{
-		Kind: kind, CID: trace.CID(d.id), MessageID: m.MessageID, From: m.MailFrom, Account: m.Account, Size: m.Size,
+		Kind: kind, CID: trace.CID(d.id), MessageID: m.MessageID, From: m.MailFrom, Base: m.BaseFrom, Account: m.Account, Size: m.Size,
 		Rcpts: []trace.Rcpt{{Address: m.Rcpt, QueueID: m.ID}},
 	}
 }

@@ -161,6 +161,7 @@ func (s *answerSource) answer(ctx context.Context, p answerPlace) (bool, error) 
 	}
 	s.r.log.InfoContext(ctx, "answer to a message that was sent", "cid", cid.Format(s.cid), "account", p.account, "queue_id", res.Message.ID,
 		"rcptto", res.Message.Rcpt, "event", string(res.Event), "claimed", res.Claimed, "again", res.Again, "suppressing", res.Suppressing, "enhanced", a.Enhanced)
+	s.traced(a, res)
 	return true, nil
 }
 

@@ -203,3 +203,19 @@ func (d *delivery) tracedQueued(q *queued, list []queue.Message) {
 	}
 	d.r.opts.Trace.Append(e)
 }
+
+// traced adds an answer to the trace of the message that it is about.
+func (s *answerSource) traced(a queue.Answer, res queue.Answered) {
+	if res.Again {
+		return
+	}
+	m := res.Message
+	s.r.opts.Trace.Append(trace.Event{
+		Kind: trace.Answered, CID: trace.CID(s.cid), MessageID: m.MessageID, From: m.MailFrom, Base: m.BaseFrom, Account: m.Account,
+		Rcpts: []trace.Rcpt{{Address: m.Rcpt, QueueID: m.ID}},
+		Answer: &trace.Answer{
+			Action: string(a.Event), Status: a.Enhanced, Diagnostic: trace.Clip(a.Error), MessageID: trace.Clip(s.letter.analysis.MessageID),
+			RemoteMTA: trace.Clip(a.RemoteMTA), Claimed: res.Claimed, Suppressed: res.Suppressing,
+		},
+	})
+}

@@ -128,7 +128,7 @@ func writeTraceConfig(t *testing.T) string {
 	}
 	signing := "Domains:\n\tlocalhost:\n\t\tDKIM:\n\t\t\tSelectors:\n\t\t\t\t2026a:\n\t\t\t\t\tPrivateKeyFile: dkim.pem\n\t\t\tSign:\n\t\t\t\t- 2026a\n"
 	changed := strings.Replace(dynamic, "Domains:\n\tlocalhost: nil\n", signing, 1)
-	changed = strings.Replace(changed, "\tmox:\n\t\tDomain: localhost\n", "\tmox:\n\t\tDomain: localhost\n\t\tNoFirstTimeSenderDelay: true\n", 1)
+	changed = strings.Replace(changed, "\tmox:\n\t\tDomain: localhost\n", "\tmox:\n\t\tDomain: localhost\n\t\tNoFirstTimeSenderDelay: true\n\t\tKeepRetiredMessagePeriod: 24h\n", 1)
 	for name, text := range map[string]string{
 		"mox.conf":     strings.Replace(traceStatic, "\t\tIMAP:\n", "\t\tSubmission:\n\t\t\tEnabled: true\n\t\t\tNoRequireSTARTTLS: true\n\t\tIMAP:\n", 1),
 		"domains.conf": changed,
@@ -167,6 +167,56 @@ func (r *running) submit(t *testing.T, id string, to ...string) {
 	}
 }
 
+// failedLater is a notification about the message one@localhost.
+const failedLater = `From: <postmaster@mx.other.example>
+To: <mox@localhost>
+Message-ID: <dsn@other.example>
+Subject: failed
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary=x
+
+--x
+
+It failed.
+
+--x
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.other.example
+
+Final-Recipient: rfc822; bob@other.example
+Action: failed
+Status: 5.2.2
+
+--x
+Content-Type: text/rfc822-headers
+
+Message-ID: <one@localhost>
+
+--x--
+`
+
+// notify sends a message from the null sender to mox@localhost, as another server.
+func (r *running) notify(t *testing.T, content string) {
+	t.Helper()
+	c, err := smtp.Dial(r.address(config.ServiceSMTP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := errors.Join(c.Mail(""), c.Rcpt("mox@localhost")); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Write([]byte(strings.ReplaceAll(content, "\n", "\r\n")))
+	if err = errors.Join(err, w.Close(), c.Quit()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // lookup returns the trace of a query once it has n steps.
 func lookup(t *testing.T, a *admin.Admin, query string, n int) []trace.Event {
 	t.Helper()
@@ -197,6 +247,8 @@ func kinds(events []trace.Event) (list []string) {
 			word += " " + e.Notice.Action
 		case e.Change != nil:
 			word += " " + e.Change.What
+		case e.Answer != nil:
+			word += fmt.Sprintf(" %s claimed %v", e.Answer.Action, e.Answer.Claimed)
 		case e.Refusal != nil:
 			word += " " + e.Refusal.Stage + " " + e.Refusal.Reason
 		}
@@ -272,6 +324,15 @@ func TestTrace(t *testing.T) {
 		t.Errorf("incoming: got %+v %+v %+v %+v", e, e.Peer, e.Evidence, v)
 	}
 
+	r.notify(t, failedLater)
+	events = lookup(t, a, fmt.Sprint(id), 5)
+	if got, want := kinds(events[4:]), []string{"answered failed claimed true"}; !slices.Equal(got, want) {
+		t.Errorf("a notification of the other server: got %q, want %q", got, want)
+	}
+	if n := events[4].Answer; n.Status != "5.2.2" || n.MessageID != "dsn@other.example" || n.RemoteMTA == "" {
+		t.Errorf("a notification of the other server: got %+v", n)
+	}
+
 	c, err := smtp.Dial(r.address(config.ServiceSMTP))
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +354,7 @@ func TestTrace(t *testing.T) {
 	}
 	r, a = startTraced(t, s, path)
 	res, err := a.QueueTrace(t.Context(), admin.QueueTraceRequest{Query: "one@localhost"})
-	if err != nil || len(res.Events) != 4 || len(res.Gaps) != 0 || res.KeepFor != "48h0m0s" {
+	if err != nil || len(res.Events) != 5 || len(res.Gaps) != 0 || res.KeepFor != "48h0m0s" {
 		t.Errorf("after a restart: %q, gaps %q, kept for %s, %v", kinds(res.Events), kinds(res.Gaps), res.KeepFor, err)
 	}
 	if _, body := r.get(t, "/metrics"); !strings.Contains(body, "\nmox_trace_dropped_total 0\n") || !strings.Contains(body, "\nmox_trace_size_bytes ") {

@@ -36,6 +36,7 @@ type Event struct {
 
 	MessageID string `json:"messageId,omitempty"` // Without angle brackets.
 	From      string `json:"from"`                // Sender of the envelope; empty for the null sender.
+	Base      string `json:"base,omitempty"`      // The same without the id of the message in it, if it has one (FromIDLoginAddresses).
 	Rcpts     []Rcpt `json:"rcpts,omitempty"`     // That it is about: all of the message, or one.
 	Account   string `json:"account,omitempty"`   // Of the user who has sent it; for Judged, who it is for.
 	Subject   string `json:"subject,omitempty"`
@@ -194,6 +195,8 @@ type Answer struct {
 	Status     string `json:"status,omitempty"`
 	Diagnostic string `json:"diagnostic,omitempty"`
 	MessageID  string `json:"messageId,omitempty"`  // Of the notification.
+	RemoteMTA  string `json:"remoteMta,omitempty"`  // That said so.
+	Claimed    bool   `json:"claimed,omitempty"`    // Nothing vouches for what it says, so that it counts for nothing.
 	Suppressed bool   `json:"suppressed,omitempty"` // The address is on the account's suppression list now.
 }
 

@@ -74,7 +74,7 @@ func foldAddress(s string) string { return strings.ToLower(s) }
 
 // addresses returns those by which an event is found.
 func (e *Event) addresses() []string {
-	list := []string{e.From}
+	list := []string{e.From, e.Base}
 	for _, r := range e.Rcpts {
 		list = append(list, r.Address)
 	}

@@ -235,29 +235,41 @@ func (s *series) index() error {
 	return nil
 }
 
-// expire removes the oldest segments: those that end before a time, and those that
-// are too much. The last one is completed first if it is as old.
+// shrink removes the oldest segments as long as all together are too much.
+func (s *series) shrink() error {
+	for total := s.bytes(); total > s.sizeMax && (len(s.segments) > 1 || s.file == nil); {
+		oldest := s.segments[0]
+		if err := s.removeOldest(); err != nil {
+			return err
+		}
+		total -= oldest.size + oldest.indexSize
+	}
+	return nil
+}
+
+// expire removes the oldest segment if it ends before a time. It is one and no more,
+// since a clock that is wrong for a moment would else cost all.
 func (s *series) expire(before time.Time) error {
-	if s.file != nil && s.current().size > 0 && s.current().last.Before(before) {
+	if len(s.segments) == 0 || !s.segments[0].last.Before(before) {
+		return nil
+	}
+	if len(s.segments) == 1 && s.file != nil {
 		if err := s.seal(); err != nil {
 			return err
 		}
 	}
-	total := s.bytes()
-	for len(s.segments) > 0 {
-		oldest := &s.segments[0]
-		if total <= s.sizeMax && !oldest.last.Before(before) || len(s.segments) == 1 && s.file != nil {
-			return nil
+	return s.removeOldest()
+}
+
+// removeOldest removes the oldest segment.
+func (s *series) removeOldest() error {
+	for _, suffix := range []string{logSuffix, indexSuffix} {
+		// Where files can't be removed while somebody reads them, this is done again.
+		if err := os.Remove(s.path(s.segments[0].seq, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
-		for _, suffix := range []string{logSuffix, indexSuffix} {
-			// Where files can't be removed while somebody reads them, this is done again.
-			if err := os.Remove(s.path(oldest.seq, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-		total -= oldest.size + oldest.indexSize
-		s.segments = s.segments[1:]
 	}
+	s.segments = s.segments[1:]
 	return nil
 }
 

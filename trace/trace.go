@@ -33,7 +33,8 @@ const (
 	// writeBytes is about how much is written at a time.
 	writeBytes = 256 << 10
 
-	// expireEvery is how often what is too old is looked for.
+	// expireEvery is how often what is too old is looked for, the first time that long
+	// after the start. Nobody sees it meanwhile.
 	expireEvery = time.Hour
 )
 
@@ -190,6 +191,7 @@ func (l *Log) run() {
 		case <-l.stop:
 			return
 		case <-expire.C:
+			l.expire()
 		case <-l.wake:
 			l.linger()
 		}
@@ -208,12 +210,19 @@ func (l *Log) linger() {
 	}
 }
 
-// write writes what is pending, and removes what is too old or too much.
+// write writes what is pending, and removes what is too much.
 func (l *Log) write() {
 	l.files.Lock()
 	defer l.files.Unlock()
 	l.flush()
-	l.expire()
+	l.each("removing traces of messages that are too much", (*series).shrink)
+}
+
+// expire removes what is too old.
+func (l *Log) expire() {
+	l.files.Lock()
+	defer l.files.Unlock()
+	l.each("removing old traces of messages", func(s *series) error { return s.expire(time.Now().Add(-l.opts.KeepFor)) })
 }
 
 // flush writes what is pending. l.files is held.
@@ -286,15 +295,15 @@ func (l *Log) lost(events int64, err error) {
 	l.stats.Dropped += events
 }
 
-// expire removes what is too old or too much.
-func (l *Log) expire() {
+// each does something with each series. l.files is held.
+func (l *Log) each(what string, do func(*series) error) {
 	if l.ended {
 		return
 	}
 	var bytes int64
 	for _, s := range l.series {
-		if err := s.expire(time.Now().Add(-l.opts.KeepFor)); err != nil {
-			l.opts.Log.Warn("removing old traces of messages", "err", err) // It is tried again.
+		if err := do(s); err != nil {
+			l.opts.Log.Warn(what, "err", err) // It is tried again.
 		}
 		bytes += s.bytes()
 	}

@@ -309,6 +309,32 @@ func TestAgeBound(t *testing.T) {
 	})
 }
 
+// TestClockJumps shows that a clock that is far ahead for a moment costs one segment and
+// not all.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	l := open(t, t.TempDir(), 1<<20)
+	mail := l.series[mailSeries]
+	for i := range 3 {
+		l.Append(Event{Kind: Attempted, Text: fmt.Sprint(i), Rcpts: []Rcpt{{QueueID: 1}}})
+		l.Flush()
+		l.files.Lock()
+		if err := mail.seal(); err != nil {
+			t.Error(err)
+		}
+		l.files.Unlock()
+	}
+	for _, want := range [][]string{{"1", "2"}, {"2"}, nil, nil} {
+		l.files.Lock()
+		err := mail.expire(time.Now().Add(365 * 24 * time.Hour))
+		l.files.Unlock()
+		if err != nil {
+			t.Error(err)
+		}
+		checkFound(t, l, Query{ID: 1}, want...)
+	}
+}
+
 // TestFlood appends more than memory holds: Append does not wait, what is too much is
 // counted, and the log says so.
 func TestFlood(t *testing.T) {
