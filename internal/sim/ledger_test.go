@@ -36,7 +36,7 @@ type letter struct {
 	content string      // As it was sent.
 
 	notBefore time.Time // When it may arrive first.
-	state   state
+	state     state
 }
 
 // ledger knows what was sent, and then what arrived.
