@@ -156,17 +156,18 @@ part_relay() {
 # part_drain fills the queue while there is no sink, and then measures how fast it
 # empties, with some deliveries at a time.
 part_drain() {
-	local c n
+	local c n job
 	n=$(scaled 5000)
 	for c in 1 10 50; do
 		export MOX_DELIVERIES=$c PEERS_DELIVERIES=$c
 		relayed fresh "$1"
 		PIDS=$(relayed server pids "$1")
 		relayed measure "$1" "drain filling" submit -accounts $accounts -c 10 -n "$n" -per 100 -rcpt 'user%d@sink.example'
-		sleep 5
-		released "$1" &
+		sleep 12 # In the first seconds after a start mox is slower.
+		released "$1" 9>&- &
+		job=$!
 		relayed measure "$1" "drain c=$c" sink -sink $relay -n "$n"
-		wait
+		wait "$job" || say "$1 was not told to empty its queue"
 		relayed server stop "$1"
 	done
 	unset MOX_DELIVERIES PEERS_DELIVERIES

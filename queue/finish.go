@@ -164,7 +164,11 @@ func (db *DB) endLease(f *finishing, late bool) error {
 		return ErrLease
 	}
 	l.finishing = true
+	freed := db.schedule.free(l)
 	db.mu.Unlock()
+	if freed {
+		db.signal()
+	}
 
 	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries), late: late})
 	if err != nil {

@@ -197,6 +197,9 @@ func TestDamagedLog(t *testing.T) {
 			w.start()
 			damage(t, w)
 			crashed := w.crashed()
+			if err := w.db.journal.Close(); err != nil { // It makes segments beside, also while the directory is removed.
+				t.Error(err)
+			}
 			opts := w.db.opts
 			opts.Dir, opts.Log = crashed.dir, slog.New(slog.DiscardHandler)
 			if db, err := Open(t.Context(), opts); err == nil {

@@ -33,9 +33,20 @@ func (db *DB) rearm() {
 	db.timer.Reset(min(wait, clockTick))
 }
 
+// cautiousDefault is how long after it was opened a queue gives out nothing for
+// other servers before the attempt is on disk: if a message is what ended the process
+// before, it must not end this one too, and so on for ever.
+const cautiousDefault = 10 * time.Second
+
+// quickMax bounds a content in bytes that is kept in memory for a delivery that begins
+// before it has a file.
+const quickMax = 64 << 10
+
 // Next waits until something is due and within limits, leases it, and returns
-// it. For remote work the attempt is on disk already: a crash counts as an
-// attempt. It returns ErrClosed after Close, or the error of ctx.
+// it. For remote work the attempt is on disk already, so that a crash counts as an
+// attempt; but while more is due it is on its way there (Options.Cautious), and a
+// process that dies in that moment forgets it. It returns ErrClosed after Close, or
+// the error of ctx.
 //
 // Many goroutines may call it; those that do at once share a commit. Each Work
 // must be given to Finish.
@@ -139,18 +150,41 @@ func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 	}
 	l.fail = db.failure(&b.rows[0])
 	if l.fail == "" && !l.local {
-		if err := db.commit(&change{run: b.run, rows: len(b.rows)}); err != nil {
+		if err := b.attempt(); err != nil {
 			return nil, err
 		}
 	}
 	return b.work(), nil
 }
 
+// attempt notes that an attempt is made. That comes before what Finish writes of it
+// in any case: changes are written in their order.
+func (b *beginning) attempt() error {
+	db := b.db
+	c := &change{run: b.writer(), rows: len(b.rows)}
+	for i := range b.rows {
+		db.begun(&b.rows[i], b.now)
+	}
+	if time.Since(db.opened) >= db.cautious && len(b.data) <= quickMax && db.busy() {
+		db.submit(c) // If it fails so do all after it.
+		return nil
+	}
+	b.data = nil // It has a file then.
+	return db.commit(c)
+}
+
+// busy says whether more is due for other servers.
+func (db *DB) busy() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return len(db.schedule.remote.lanes) > 0
+}
+
 // work makes the Work.
 func (b *beginning) work() *Work {
 	l := b.lease
 	w := &Work{Local: l.local, Size: b.content.Size, Fail: l.fail, lease: l}
-	if l.local && b.data != nil {
+	if b.data != nil && (l.local || l.fail == "") {
 		w.Data = b.data
 	} else {
 		w.File = b.db.contentPath(b.content.Name)
@@ -266,27 +300,38 @@ func (db *DB) sameWork(a, b *messageRow) bool {
 	return sameTLS && a.M.MailFrom == b.M.MailFrom && a.PrefixID == b.PrefixID && a.M.Transport == b.M.Transport && db.failure(a) == db.failure(b)
 }
 
-// run writes that an attempt is made.
-func (b *beginning) run(tx *tx) error {
-	if err := tx.fileOf(b.content.ID); err != nil {
-		return err
-	}
+// writer returns what writes that an attempt is made.
+func (b *beginning) writer() func(tx *tx) error {
+	db, content, now := b.db, b.content.ID, b.now
+	ids := make([]int64, len(b.rows))
 	for i := range b.rows {
-		r := messageRow{ID: b.rows[i].ID}
-		if err := tx.Get(&r); err != nil {
-			return err
-		}
-		m := &r.M
-		m.begun(b.now)
-		m.State, m.LeaseUntil, r.Chosen = Delivering, b.now.Add(leaseTime), false
-		m.NextAttempt = b.db.nextAttempt(&r, b.now)
-		r.addResult(Result{Start: b.now, Error: attemptRunning})
-		if err := tx.update(&r); err != nil {
-			return err
-		}
-		b.rows[i] = r
+		ids[i] = b.rows[i].ID
 	}
-	return nil
+	return func(tx *tx) error {
+		if err := tx.fileOf(content); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			r := messageRow{ID: id}
+			if err := tx.Get(&r); err != nil {
+				return err
+			}
+			db.begun(&r, now)
+			if err := tx.update(&r); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// begun changes a row as for an attempt that is made.
+func (db *DB) begun(r *messageRow, now time.Time) {
+	m := &r.M
+	m.begun(now)
+	m.State, m.LeaseUntil, r.Chosen = Delivering, now.Add(leaseTime), false
+	m.NextAttempt = db.nextAttempt(r, now)
+	r.addResult(Result{Start: now, Error: attemptRunning})
 }
 
 // nextAttempt returns when there would be another attempt after one at now, by the

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -266,5 +268,51 @@ func TestSameWork(t *testing.T) {
 		if !strings.Contains(all, want) {
 			t.Errorf("got %s", all)
 		}
+	}
+}
+
+// TestAttemptsUnderLoad: when more is due, deliveries begin before their attempts are
+// on disk, and what came of them is written in order all the same. A place at a
+// destination is free when a delivery has ended, not when that is written.
+func TestAttemptsUnderLoad(t *testing.T) {
+	t.Parallel()
+	for name, cautious := range map[string]time.Duration{"just opened": time.Hour, "open for long": time.Nanosecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *Options) { o.DestinationMax, o.Cautious = 1, cautious })
+			const messages = 20
+			for i := range messages {
+				w.add("content", "s@example.org", fmt.Sprintf("r%d@remote.example", i))
+			}
+			for i := range messages {
+				work := w.next()
+				if len(work.Messages) != 1 || work.Messages[0].Attempts != 1 || work.Messages[0].State != Delivering {
+					t.Fatalf("got %+v", work.Messages)
+				}
+				f, err := work.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(f); string(got) != "content" || err != nil {
+					t.Fatalf("content %q, %v", got, err)
+				}
+				if err := f.Close(); err != nil {
+					t.Error(err)
+				}
+				report := Report{Result: Result{OK: true, Code: 250}}
+				if i%3 == 0 {
+					report = Report{Retry: true, Next: time.Now().Add(time.Hour), Result: Result{Error: "later", Code: 450}}
+				}
+				w.finish(work, report)
+			}
+			for _, m := range w.list(Filter{}) {
+				if m.Attempts != 1 || len(m.Results) != 1 || m.Results[0].Error != "later" || m.State != Waiting {
+					t.Errorf("got %+v", m)
+				}
+			}
+			if n := len(w.list(Filter{})); n != (messages+2)/3 {
+				t.Errorf("%d messages are left", n)
+			}
+		})
 	}
 }

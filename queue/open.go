@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +47,8 @@ type DB struct {
 	db       *bstore.DB
 	contents contents
 	syncs    chan struct{} // Taken while a content is synced.
+	opened   time.Time
+	cautious time.Duration // See Options.Cautious.
 
 	work   chan struct{} // Wakes the committer.
 	done   chan struct{} // Closed when the committer has ended.
@@ -111,6 +114,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	l := limits{opts.DeliveriesMax, opts.DestinationMax, opts.LocalMax, remoteRcptsMax, localRcptsMax}
 	db := &DB{
 		opts: opts, log: opts.Log, faults: opts.Faults, syncs: make(chan struct{}, syncsMax),
+		opened: now, cautious: cmp.Or(opts.Cautious, cautiousDefault),
 		work: make(chan struct{}, 1), done: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), failed: make(chan struct{}),
 		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
 		hookWake: make(chan struct{}, 1), hooks: newHookQueue(now, opts.HooksMax),

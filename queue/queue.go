@@ -201,6 +201,10 @@ type Options struct {
 	// time can't be told another time of day. Nil: not at all.
 	ClockMistake func() time.Duration
 
+	// Cautious is for how long after the queue was opened attempts are on disk before
+	// they begin, also if there are many. Zero: 10 s.
+	Cautious time.Duration
+
 	// Observe is told what is worth counting. Nil: nobody is.
 	Observe func(Event)
 }

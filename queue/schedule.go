@@ -227,7 +227,7 @@ func (s *schedule) wait(now time.Time) (wait time.Duration, ok bool) {
 type lease struct {
 	entries   []*entry // Emptied when the lease ends.
 	lane      laneKey
-	pool      *pool     // Nil if they are to fail.
+	pool      *pool     // Whose place it has. Nil for none.
 	local     bool      // To be handed over.
 	fail      string    // Why no attempt is made; empty if one is.
 	began     time.Time // When what was leased was read, by the clock of the queue.
@@ -305,6 +305,18 @@ func (s *schedule) gather(l *lease, e *entry, from place, most int) {
 		s.take(sib)
 		s.move(sib, leased)
 	}
+}
+
+// free gives back the place of a lease that is about to end, if it was to another
+// server: what is left to be done is to write it down, and the next delivery need not
+// wait for that.
+func (s *schedule) free(l *lease) bool {
+	if l.pool != &s.remote {
+		return false
+	}
+	l.pool.finish(l.lane)
+	l.pool = nil
+	return true
 }
 
 // end ends a lease, and returns its entries, which are nowhere then.

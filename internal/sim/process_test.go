@@ -136,7 +136,12 @@ func (p *process) run(ctx context.Context) error {
 			return w.net.dial(ctx, p, address, local)
 		},
 		Store: func(o *store.Options) { o.SegmentSize, o.CleanBytes = segmentSize, 4*segmentSize },
-		Queue: func(o *queue.Options) { o.LogSize = segmentSize },
+		Queue: func(o *queue.Options) {
+			o.LogSize = segmentSize
+			if p.node.name != "a" {
+				o.Cautious = time.Nanosecond // As after a while.
+			}
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("starting: %w", err)
