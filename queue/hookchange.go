@@ -86,6 +86,7 @@ func (db *DB) editHooks(ctx context.Context, f HookFilter, look func(Hook) time.
 		if err := db.commit(&change{run: e.run, apply: e.apply, undo: e.restore, rows: n}); err != nil {
 			return changed, fmt.Errorf("changing webhooks: %w", err)
 		}
+		db.signalHooks()
 		for i := range e.rows {
 			changed = append(changed, e.rows[i].hook())
 		}

@@ -212,6 +212,7 @@ func (db *DB) finishHook(l *lease, res HookResult) error {
 	if err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: 1}); err != nil {
 		return fmt.Errorf("recording call of webhook: %w", err)
 	}
+	db.signalHooks() // Its address is free.
 	return nil
 }
 
