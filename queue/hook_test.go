@@ -75,7 +75,7 @@ func (w *world) finishHook(work *HookWork, r HookResult) {
 }
 
 // called and unanswered are what comes of calls.
-func called() HookResult  { return HookResult{Start: time.Now(), Code: 200, OK: true} }
+func called() HookResult     { return HookResult{Start: time.Now(), Code: 200, OK: true} }
 func unanswered() HookResult { return HookResult{Start: time.Now(), Code: 500, Error: "500 no"} }
 
 // report is what came of an attempt, with what is told of it.

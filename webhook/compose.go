@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mjl-/mox/message"
@@ -45,9 +46,7 @@ func Compose(content io.ReaderAt, p *message.Part, meta IncomingMeta) (Incoming,
 			*list = appendAddresses(*list, value)
 		}
 	}
-	if date, err := message.ParseDate(h.Get("Date")); err == nil {
-		in.Date = &date
-	}
+	in.Date = parseDate(h.Get("Date"))
 	in.Meta.Automated = automated(h, p, meta.MailFrom)
 	c := composer{content: content, left: partsMax}
 	if in.Structure, err = c.structure(p); err != nil {
@@ -156,11 +155,28 @@ func appendAddresses(list []NameAddress, value string) []NameAddress {
 		if len(list) == addressesMax {
 			break
 		}
-		if a.Host != "" {
-			list = append(list, NameAddress{bounded(message.DecodeHeader(a.Name)), bounded(a.Mailbox + "@" + a.Host)})
+		if a.Host == "" {
+			continue
 		}
+		address := a.Mailbox + "@" + a.Host
+		if a.Host == message.MissingHost {
+			address = ""
+		}
+		list = append(list, NameAddress{bounded(message.DecodeHeader(a.Name)), bounded(address)})
 	}
 	return list
+}
+
+// parseDate returns a date that JSON can have (RFC 3339), nil if it is none.
+func parseDate(value string) *time.Time {
+	date, err := message.ParseDate(value)
+	if err == nil {
+		_, err = date.MarshalJSON()
+	}
+	if err != nil {
+		return nil
+	}
+	return &date
 }
 
 // ids returns the ids in a header field as they are written, with angle brackets and
@@ -172,12 +188,14 @@ func ids(value string) (list []string) {
 			return list[max(0, len(list)-idsMax):]
 		}
 		id, after, ok := strings.Cut(rest, ">")
-		if id = strings.Join(strings.Fields(id), ""); ok && id != "" && len(id) <= valueMax && !strings.Contains(id, "<") {
+		if !ok {
+			return list[max(0, len(list)-idsMax):]
+		}
+		id = strings.Join(strings.Fields(id[strings.LastIndexByte(id, '<')+1:]), "")
+		if id != "" && len(id) <= valueMax {
 			list = append(list, "<"+strings.ToValidUTF8(id, "\uFFFD")+">")
 		}
-		if value = after; !ok {
-			value = rest
-		}
+		value = after
 	}
 }
 

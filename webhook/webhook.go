@@ -137,7 +137,7 @@ type Incoming struct {
 // NameAddress is an address in a header field.
 type NameAddress struct {
 	Name    string // Decoded; empty if there is none.
-	Address string // user@domain.
+	Address string // user@domain. Empty if there is none.
 }
 
 // Structure is a part of a message, with the parts it has.
