@@ -363,7 +363,7 @@ func TestStrangerIsToldByTLS(t *testing.T) {
 		name, extensions string
 		want             string
 	}{
-		{"a server with REQUIRETLS", "STARTTLS,REQUIRETLS", "REQUIRETLS|"},
+		{"a server with REQUIRETLS that nothing tells how to verify", "STARTTLS,REQUIRETLS", "|"}, // Section 2 forbids it there.
 		{"a server with TLS", "STARTTLS", "|"},
 		{"a server without TLS that announces it nevertheless", "REQUIRETLS", "|"},
 		{"a server without anything", "", "|"},

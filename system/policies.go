@@ -35,23 +35,19 @@ func (s *System) makePolicies(ctx context.Context) error {
 	if _, err := io.ReadFull(s.opts.Rand, seed[:]); err != nil {
 		return err
 	}
-	s.fetches = s.newGroup(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	s.fetches = s.newGroup(ctx)
+	s.endFetches = func() error {
+		s.fetches.Stop()
+		limit, cancel := context.WithTimeout(ctx, abortTime)
+		defer cancel()
+		return s.fetches.Wait(limit)
+	}
 	s.policyCache, err = mtastsdb.New(mtastsdb.Options{
 		DB: s.policies, Resolver: s.opts.Resolver, Getter: getter, Log: s.log.With("pkg", "mtastsdb"), Observe: observe, Group: s.fetches,
 		Rand: rand.New(rand.NewPCG(binary.LittleEndian.Uint64(seed[:8]), binary.LittleEndian.Uint64(seed[8:]))),
 	})
 	return err
-}
-
-// closePolicies ends fetches, which Serve has ended before if it ran.
-func (s *System) closePolicies() error {
-	if s.fetches == nil {
-		return nil
-	}
-	s.fetches.Stop()
-	limit, cancel := context.WithTimeout(context.Background(), abortTime)
-	defer cancel()
-	return s.fetches.Wait(limit)
 }
 
 // newPolicyMetrics returns what counts the events of the cache of policies.

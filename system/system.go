@@ -176,6 +176,7 @@ type System struct {
 
 	policyCache *mtastsdb.Cache
 	fetches     *loop.Group // Of policies.
+	endFetches  func() error
 	tlsResults  *tlsrptdb.Collector
 
 	blocklists *blocklists
@@ -509,8 +510,11 @@ func (s *System) Queue() *queue.DB { return s.queue }
 
 // Close closes everything that is open. Serve must have returned.
 func (s *System) Close() error {
-	errs := []error{s.closePolicies()}
+	var errs []error
 	s.opts.Config.OnReload(nil)
+	if s.endFetches != nil {
+		errs = append(errs, s.endFetches()) // Serve has done so before, if it ran.
+	}
 	if s.keeper != nil {
 		s.opts.Config.OnChange(nil)
 	}
