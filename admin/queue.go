@@ -64,6 +64,8 @@ type QueueMessage struct {
 	EnvelopeID  string         `json:"envelopeId,omitempty"`
 	FromID      string         `json:"fromId,omitempty"` // In From, by which answers tell which message they are about.
 
+	FutureRelease string `json:"futureRelease,omitempty"` // For how long or until when the sender wants it held: "for;" and seconds, "until;" and a time.
+
 	HoldReason queue.HoldReason `json:"holdReason,omitempty"` // Why it is held, or will be when the attempt that is running fails.
 	HoldRule   int64            `json:"holdRule,omitempty"`   // Id of the rule that holds it.
 	Return     string           `json:"return,omitempty"`     // RET of RFC 3461, and the next two.
@@ -139,7 +141,7 @@ func queueMessage(m queue.Message) QueueMessage {
 		Queued: m.Queued.UTC(), NextAttempt: utc(m.NextAttempt), LastAttempt: utc(m.LastAttempt), LeaseUntil: utc(m.LeaseUntil), DelayTold: m.DelayTold,
 		Attempts: m.Attempts, Results: []QueueAttempt{}, DialedIP: m.DialedIP, Transport: m.Transport,
 		SMTPUTF8: m.SMTPUTF8, EightBit: m.EightBit, RequireTLS: m.RequireTLS, EnvelopeID: m.EnvelopeID, FromID: m.FromID,
-		HoldReason: m.HoldReason, HoldRule: m.HoldRule, Return: m.Return, Notify: m.Notify, OriginalRcpt: m.OriginalRcpt,
+		FutureRelease: m.FutureRelease, HoldReason: m.HoldReason, HoldRule: m.HoldRule, Return: m.Return, Notify: m.Notify, OriginalRcpt: m.OriginalRcpt,
 	}
 	for _, r := range m.Results {
 		q.Results = append(q.Results, QueueAttempt{

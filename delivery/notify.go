@@ -147,7 +147,9 @@ func (s *Sender) newNotice(m *queue.Message) (*dsn.Message, error) {
 		ReportingMTA: hostname,
 		Arrival:      m.Queued,
 		EnvelopeID:   m.EnvelopeID,
-		EightBit:     s.senderAccount(m) != "", // The store takes what is, and so does IMAP.
+
+		FutureRelease: m.FutureRelease,
+		EightBit:      s.senderAccount(m) != "", // The store takes what is, and so does IMAP.
 	}, err
 }
 

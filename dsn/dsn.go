@@ -62,6 +62,7 @@ type Message struct {
 	ReceivedFromMTA string // Name of the host the message came from. Empty: not told.
 	Arrival         time.Time
 	EnvelopeID      string // ENVID, RFC 3461, decoded. Empty: none.
+	FutureRelease   string // Future-Release-Request, RFC 4865, section 5.1.2. Empty: none.
 
 	Recipients []Recipient // At least one.
 

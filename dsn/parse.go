@@ -34,6 +34,7 @@ type Report struct {
 	ReportingMTA    string
 	ReceivedFromMTA string
 	Arrival         time.Time
+	FutureRelease   string         // What its sender asked for, "for;3600" or "until;" and a time (RFC 4865).
 	Recipients      []Status       // At least one, at most 1000.
 	Original        message.Header // Of the message this is about, if it was returned.
 }
@@ -158,6 +159,7 @@ func (r *Report) messageFields(h message.Header) {
 	r.ReportingMTA = mtaName(value(h, "Reporting-MTA"))
 	r.ReceivedFromMTA = mtaName(value(h, "Received-From-MTA"))
 	r.Arrival = date(value(h, "Arrival-Date"))
+	r.FutureRelease = value(h, "Future-Release-Request")
 }
 
 func parseRecipient(h message.Header) Status {

@@ -75,6 +75,7 @@ func (m *Message) messageFields(utf8 bool) []byte {
 	w.word("Reporting-MTA", "dns;", m.ReportingMTA.ASCII)
 	w.text("Received-From-MTA", "dns;", m.ReceivedFromMTA)
 	w.date("Arrival-Date", m.Arrival)
+	w.word("Future-Release-Request", "", oneLine(m.FutureRelease))
 	return w.Bytes()
 }
 

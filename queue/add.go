@@ -38,6 +38,11 @@ func (db *DB) Add(ctx context.Context, n New) ([]Message, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
+	if n.FutureRelease != "" {
+		if err := db.CheckFuture(n.Account, len(n.To)); err != nil {
+			return nil, err
+		}
+	}
 	rules := db.useRules()
 	defer rules.users.Done()
 	l, err := db.newLogged(n, rules, db.clock.now())
@@ -224,7 +229,7 @@ func (j *joiner) join(e *entry, row *messageRow) {
 func (db *DB) enlist(row *messageRow, j *joiner) {
 	e := db.schedule.add(row.ID, row.M.ContentID, row.M.Account, row.M.Domain)
 	j.join(e, row)
-	db.bytes += row.M.Size
+	db.weigh(&row.M, 1)
 	db.place(e, row)
 }
 

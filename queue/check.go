@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -26,7 +27,7 @@ func (db *DB) Check(ctx context.Context) []error {
 		return []error{err}
 	}
 	defer leave()
-	c := &checker{db: db, contents: map[int64]contentRow{}, prefixes: map[int64]bool{}, messages: map[int64]int64{}, senders: map[int64]int64{}}
+	c := &checker{db: db, contents: map[int64]contentRow{}, prefixes: map[int64]bool{}, messages: map[int64]int64{}, senders: map[int64]int64{}, future: map[string]int{}}
 	if err := db.commit(&change{alone: true, run: func(tx *tx) error { return c.rows(ctx, tx) }}); err != nil {
 		return append(c.problems, fmt.Errorf("reading rows: %w", err))
 	}
@@ -84,6 +85,7 @@ type checker struct {
 	senders  map[int64]int64 // Numbers of the FromIDs of messages.
 	count    int
 	bytes    int64
+	future   map[string]int // As DB.future.
 }
 
 // add notes a problem.
@@ -152,6 +154,9 @@ func (c *checker) message(r *messageRow) {
 	c.messages[m.ContentID]++
 	c.count++
 	c.bytes += m.Size
+	if m.FutureRelease != "" {
+		c.future[m.Account]++
+	}
 	if m.FromID != "" {
 		c.senders[r.ID] = fromIDKey(m.Account, m.FromID)
 	}
@@ -199,6 +204,9 @@ func (c *checker) memory() {
 			if !l.filed && !l.over[i] {
 				count++
 				bytes += l.rows[i].M.Size
+				if m := &l.rows[i].M; m.FutureRelease != "" {
+					c.future[m.Account]++
+				}
 			}
 		}
 	}
@@ -207,6 +215,9 @@ func (c *checker) memory() {
 	}
 	if c.db.bytes != bytes {
 		c.add("counted %d bytes, there are %d", c.db.bytes, bytes)
+	}
+	if !maps.Equal(c.db.future, c.future) {
+		c.add("counted messages with a time of release: %v, there are %v", c.db.future, c.future)
 	}
 	for _, err := range c.db.schedule.check() {
 		c.add("schedule: %w", err)

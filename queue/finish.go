@@ -113,7 +113,7 @@ func (db *DB) endLogged(g *logged, l *lease, rep *Report, now time.Time) Message
 	if r.M.FromID != "" {
 		g.froms = append(g.froms, retiredFromIDRow(r.message(), db.opts.KeepRetired(r.M.Account)))
 	}
-	db.bytes -= r.M.Size
+	db.weigh(&r.M, -1)
 	return r.message()
 }
 
@@ -263,7 +263,7 @@ func (f *finishing) undo() { f.lease.finishing = false }
 func (db *DB) settleEntry(e *entry, r *messageRow) {
 	if r.M.State == Retired {
 		db.schedule.remove(e)
-		db.bytes -= r.M.Size
+		db.weigh(&r.M, -1)
 		return
 	}
 	db.place(e, r)

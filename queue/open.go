@@ -91,6 +91,7 @@ type DB struct {
 	counts   learnedCounts     // Rows of what was learned of recipients.
 	memory   int64             // Bytes of contents in memory.
 	settling bool              // settleTimer is set.
+	future   map[string]int    // Messages with FutureRelease, by account.
 	rules    *ruleSet
 	followed time.Duration // By how much the time has jumped, as far as what waits knows.
 	doubted  bool          // It was logged that the clock is wrong.
@@ -119,6 +120,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 		settled: make(chan struct{}), schedule: newSchedule(now, l, leaseTime, opts.Local), loose: map[string]bool{}, recent: map[int64]*logged{},
 		hookWake: make(chan struct{}, 1), hooks: newHookQueue(now, opts.HooksMax),
 		rules:  &ruleSet{},
+		future: map[string]int{},
 		claims: map[int64]bool{},
 	}
 	db.kept.Store(math.MaxInt32) // Not counted yet.

@@ -69,6 +69,7 @@ const (
 	DetailPolicy              = "7.1"
 	DetailUnsupportedSecurity = "7.4"
 	DetailEncryptionNeeded    = "7.10"
+	DetailFutureQuota         = "7.16" // RFC 4865, section 6.
 	DetailSenderNullMX        = "7.27" // RFC 7505, section 4.2.
 )
 

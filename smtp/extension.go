@@ -34,6 +34,18 @@ type Hold struct {
 // IsZero returns whether the message need not be held.
 func (h Hold) IsZero() bool { return h == Hold{} }
 
+// String returns what is asked for as the field Future-Release-Request of
+// notifications has it (section 5.1.2), "" if nothing is.
+func (h Hold) String() string {
+	switch {
+	case h.For > 0:
+		return fmt.Sprintf("for;%d", int64(h.For/time.Second))
+	case !h.Until.IsZero():
+		return "until;" + h.Until.Format(time.RFC3339Nano)
+	}
+	return ""
+}
+
 // Time returns when a message that comes at now may be sent. The error is for the
 // peer: the time is past, or too far away.
 func (h Hold) Time(now time.Time) (time.Time, error) {

@@ -219,3 +219,17 @@ func FuzzExtensions(f *testing.F) {
 		}
 	})
 }
+
+func TestHoldString(t *testing.T) {
+	t.Parallel()
+	for want, h := range map[string]Hold{
+		"":                             {},
+		"for;5184000":                  {For: HoldMax},
+		"until;2026-12-01T08:30:00Z":   {Until: time.Date(2026, 12, 1, 8, 30, 0, 0, time.UTC)},
+		"until;2026-12-01T08:30:00.5Z": {Until: time.Date(2026, 12, 1, 8, 30, 0, 5e8, time.UTC)},
+	} {
+		if got := h.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

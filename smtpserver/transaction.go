@@ -104,7 +104,7 @@ func (s *session) beginSubmission(ctx context.Context, m smtp.MailFrom) (transac
 		if err != nil {
 			return nil, err
 		}
-		t.tx.NotBefore = at
+		t.tx.NotBefore, t.tx.Hold = at, m.Hold
 	}
 	return t, s.server.opts.Submitter.Sender(ctx, &t.tx)
 }

@@ -23,8 +23,8 @@ import (
 // remote=address of the peer, dns (a zone is asked, see dnsZone), and alice=n, bob=n, mox=n for the messages each has at the end.
 //
 // For users there are: submission, implicit (TLS), plainlogin, crammd5, strict
-// (limits on logins, from loopback too), and queued=n for what is in the queue
-// at the end. Each account's password is "pässword", all that is random is 0, 1, 2, ….
+// (limits on logins, from loopback too), future=n for the recipients of a message of
+// alice that waits for its release, and queued=n for what is in the queue at the end. Each account's password is "pässword", all that is random is 0, 1, 2, ….
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	for _, f := range transcript.Load(t, "testdata/*.txt") {
@@ -33,6 +33,9 @@ func TestTranscripts(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := newEnv(t, settingsOf(t, f.Setup))
 				defer e.close()
+				if n := f.Setup["future"]; n != "" {
+					e.users.addFuture(n)
+				}
 				f.Play(t, e.dial)
 				for _, account := range []string{"alice", "bob", "mox"} {
 					if want, ok := f.Setup[account]; ok && strconv.Itoa(len(e.messages(account))) != want {
@@ -88,7 +91,7 @@ func TestExtensionsQueued(t *testing.T) {
 		var got []string
 		for _, m := range e.users.queued() {
 			got = append(got, fmt.Sprintf("%s %s %q %q %s", m.Rcpt, m.Return, m.Notify, m.EnvelopeID, m.OriginalRcpt))
-			if m.RequireTLS == nil || !*m.RequireTLS || !m.NextAttempt.Equal(time.Date(2000, 2, 1, 0, 0, 0, 0, time.UTC)) {
+			if m.RequireTLS == nil || !*m.RequireTLS || m.FutureRelease != "until;2000-02-01T00:00:00Z" || !m.NextAttempt.Equal(time.Date(2000, 2, 1, 0, 0, 0, 0, time.UTC)) {
 				t.Errorf("%s: got %v, next attempt at %s", m.Rcpt, m.RequireTLS, m.NextAttempt)
 			}
 		}

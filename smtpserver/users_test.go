@@ -2,9 +2,12 @@ package smtpserver
 
 import (
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -122,4 +125,28 @@ func (u *users) content(m queue.Message) string {
 		u.t.Fatal(err)
 	}
 	return string(b)
+}
+
+// addFuture queues a message of alice to some recipients, for the next day.
+func (u *users) addFuture(recipients string) {
+	u.t.Helper()
+	most, err := strconv.Atoi(recipients)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	c, err := u.queue.NewContent(u.t.Context(), 2, strings.NewReader("\r\n"))
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	n := queue.New{Account: "alice", Content: c, NotBefore: time.Now().Add(24 * time.Hour), FutureRelease: "for;86400"}
+	for i := range most {
+		path, err := queue.Path(fmt.Sprintf("%d@b.example", i))
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		n.To = append(n.To, queue.NewRcpt{Path: path})
+	}
+	if _, err := u.queue.Add(u.t.Context(), n); err != nil {
+		u.t.Fatal(err)
+	}
 }

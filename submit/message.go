@@ -171,7 +171,7 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 	}
 	n := queue.New{
 		Account: m.t.Peer.Account, MailFrom: m.t.MailFrom, SMTPUTF8: m.utf8, EightBit: r.eightBit, Content: content,
-		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, DSN: m.t.DSN,
+		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, FutureRelease: m.futureRelease(), DSN: m.t.DSN,
 	}
 	if n.RequireTLS == nil && message.TLSNotRequired(m.header) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.
@@ -191,6 +191,14 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 		return nil, errors.Join(err, content.Discard())
 	}
 	return queued, nil
+}
+
+// futureRelease returns what the sender asked for, "" if nothing.
+func (m *submission) futureRelease() string {
+	if m.t.Hold.IsZero() && !m.t.NotBefore.IsZero() {
+		return smtp.Hold{Until: m.t.NotBefore.UTC()}.String()
+	}
+	return m.t.Hold.String()
 }
 
 // prefix returns what comes in front of the message for all recipients. A

@@ -22,6 +22,7 @@ var results = []struct {
 	{ErrMessage, "badmessage"},
 	{ErrMessageLimit, "messagelimit"},
 	{ErrRecipientLimit, "recipientlimit"},
+	{ErrFutureLimit, "futurelimit"},
 	{ErrRoom, "noroom"},
 	{ErrSpecial, "special"},
 }

@@ -56,6 +56,10 @@ var (
 	// may in a day.
 	ErrRecipientLimit = errors.New("submit: limit of first-time recipients is reached")
 
+	// ErrFutureLimit means the account has as many messages that wait for a time of
+	// release as it may have.
+	ErrFutureLimit = errors.New("submit: limit of messages with a time of release is reached")
+
 	// ErrRoom means that messages can't be queued now.
 	ErrRoom = errors.New("submit: no room in the queue")
 
@@ -139,6 +143,7 @@ type Transaction struct {
 	Rcpts      []smtp.Path
 	RequireTLS *bool     // From REQUIRETLS.
 	NotBefore  time.Time // From FUTURERELEASE.
+	Hold       smtp.Hold // The same as it was given. With a NotBefore it may be zero, as from the web.
 	DSN        smtp.MailDSN
 	RcptDSN    map[smtp.Path]smtp.RcptDSN // Of those in Rcpts that ask for something. Nil: none.
 }
@@ -163,6 +168,11 @@ func (s *Submitter) Sender(ctx context.Context, t *Transaction) error {
 	}
 	if err := s.room(max(0, t.Size)); err != nil {
 		return err
+	}
+	if !t.NotBefore.IsZero() {
+		if err := queueError(s.opts.Queue.CheckFuture(t.Peer.Account, 1)); err != nil {
+			return err
+		}
 	}
 	return s.sent.check(ctx, t.Peer.Account, s.limits(c, t.Peer.Account))
 }
@@ -189,6 +199,9 @@ func queueError(err error) error {
 	switch {
 	case errors.Is(err, queue.ErrDiskFull):
 		return refuse(fmt.Errorf("%w: %w", ErrRoom, err), smtp.CodeNoRoom, smtp.DetailSystemFull, "not enough room now")
+	case errors.Is(err, queue.ErrFutureQuota):
+		return refuse(fmt.Errorf("%w: %w", ErrFutureLimit, err), smtp.CodeTooLarge, smtp.DetailFutureQuota,
+			"your account has as many messages waiting for their release as it may have: %d", queue.FutureMax)
 	case errors.Is(err, queue.ErrClosed):
 		return refuse(ErrRoom, smtp.CodeLocalError, smtp.DetailSystemNotAccepting, "shutting down, please try again later")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -104,7 +105,7 @@ func TestQueued(t *testing.T) {
 	e := newEnv(t, nil)
 	tx := e.begin("alice", "alice+x@example.org")
 	tx.Peer.TLS = &tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
-	tx.NotBefore = time.Now().Add(time.Hour).Truncate(time.Second)
+	tx.NotBefore, tx.Hold = time.Now().Add(time.Hour).Truncate(time.Second), smtp.Hold{For: time.Hour}
 	queued, err := e.send(tx, "Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\nFrom: Alice <alice@example.org>\nBcc: secret@b.example\nTo: us\n\nhi\n.\n", "bob@example.org")
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +115,7 @@ func TestQueued(t *testing.T) {
 	}
 	m := queued[0]
 	want := queue.Message{
-		ID: m.ID, ContentID: m.ContentID, Key: m.Key, State: queue.Waiting, Queued: m.Queued, NextAttempt: m.NextAttempt,
+		ID: m.ID, ContentID: m.ContentID, Key: m.Key, State: queue.Waiting, Queued: m.Queued, Since: m.NextAttempt, FutureRelease: "for;3600", NextAttempt: m.NextAttempt,
 		Account: "alice", MailFrom: "alice+x@example.org", Rcpt: "bob@example.org", Domain: "example.org",
 		MessageID: "<AAAAAAAAAAAAAAAAAAAAAA@mx.example.org>", Subject: "grüße", Size: m.Size, Prefix: m.Prefix,
 	}
@@ -367,4 +368,39 @@ func TestNew(t *testing.T) {
 			t.Errorf("result %s is counted as %v from the start, %v", name, n, ok)
 		}
 	}
+}
+
+// TestFutureLimit refuses messages with a time of release when there are too many,
+// at MAIL and again when the message is there; others are taken.
+func TestFutureLimit(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, func(o *Options) { o.Unlimited = true })
+	const want = "552 5.7.16 your account has as many messages waiting for their release as it may have: 5000"
+	send := func(hold time.Duration, n int) error {
+		tx := e.begin("alice", "alice@example.org")
+		if hold > 0 {
+			tx.NotBefore = time.Now().Add(hold)
+		}
+		if err := e.Sender(t.Context(), tx); err != nil {
+			return err
+		}
+		var to []string
+		for i := range n {
+			to = append(to, fmt.Sprintf("%d@b.example", i))
+		}
+		queued, err := e.send(tx, whole, to...)
+		if err == nil && (queued[0].FutureRelease != "") != (hold > 0) {
+			t.Errorf("got %+v", queued[0])
+		}
+		return err
+	}
+	if err := send(time.Hour, queue.FutureMax-1); err != nil {
+		t.Fatal(err)
+	}
+	checkError(t, "one recipient too many", send(time.Hour, 2), want, ErrFutureLimit)
+	checkError(t, "as many as may be", send(time.Hour, 1), "", nil)
+	checkError(t, "one message more", e.Sender(t.Context(), &Transaction{Peer: e.begin("alice", "").Peer, NotBefore: time.Now().Add(time.Hour)}), want, ErrFutureLimit)
+	checkError(t, "without a time", send(0, 1), "", nil)
+	e.restart()
+	checkError(t, "after a restart", send(time.Hour, 1), want, ErrFutureLimit)
 }

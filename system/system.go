@@ -440,7 +440,7 @@ func (s *System) makeMail(ctx context.Context) error {
 // sender who asks for one and gets no refusal relies on it.
 var honoured = smtp.Extensions{
 	RequireTLS:    true,
-	FutureRelease: false, // Notifications don't have the field of RFC 4865, section 5.1.2.
+	FutureRelease: true,
 	DSN:           true,
 }
 
