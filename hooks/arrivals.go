@@ -13,9 +13,9 @@ import (
 
 // A message that came in leaves a row in its account, in the same commit: see
 // store.Arrival. Here such rows become hooks in the queue, and then they go. Whenever
-// the process dies, one of the two is there. If both are, when the process died
-// between the commits, the queue knows the hook, unless it was called and forgotten
-// already: then it is called twice.
+// the process dies, one of the two is there. If both are, because it died between the
+// commits, the queue knows that they are one: at a start all accounts are looked
+// through before the first call.
 
 const (
 	// sweepEvery is the time between two looks at all accounts that have a webhook. It is
@@ -27,6 +27,10 @@ const (
 
 	// arrivalTimeout bounds the time for one account.
 	arrivalTimeout = 5 * time.Minute
+
+	// firstSweepTimeout bounds how long the first calls wait for all accounts to be
+	// looked through.
+	firstSweepTimeout = 30 * time.Second
 )
 
 // Arrived has messages looked for that came to an account. It returns at once.
@@ -57,15 +61,29 @@ func (c *Caller) queueArrivals(ctx context.Context) {
 			return
 		case <-c.wake:
 		}
-		c.mu.Lock()
-		names := slices.Sorted(maps.Keys(c.waiting))
-		clear(c.waiting)
-		c.mu.Unlock()
-		for _, name := range names {
-			err := c.queueFor(ctx, name)
-			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrNoAccount) {
-				c.log.WarnContext(ctx, "queueing webhooks for messages that came in, trying again later", "account", name, "err", err)
-			}
+		c.queueNoted(ctx)
+	}
+}
+
+// queueFirst looks through all accounts, at a start.
+func (c *Caller) queueFirst(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, firstSweepTimeout)
+	defer cancel()
+	c.sweep(ctx)
+	c.queueNoted(ctx)
+}
+
+// queueNoted queues hooks for the accounts that are noted. One that fails is looked
+// at by the next sweep, or when another message comes.
+func (c *Caller) queueNoted(ctx context.Context) {
+	c.mu.Lock()
+	names := slices.Sorted(maps.Keys(c.waiting))
+	clear(c.waiting)
+	c.mu.Unlock()
+	for _, name := range names {
+		err := c.queueFor(ctx, name)
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrNoAccount) {
+			c.log.WarnContext(ctx, "queueing webhooks for messages that came in, trying again later", "account", name, "err", err)
 		}
 	}
 }

@@ -112,7 +112,8 @@ func (c *Caller) Serve(ctx context.Context, grace time.Duration) error {
 		c.log.ErrorContext(ctx, "panic", "task", p.Name, "panic", p.Value, "stack", string(p.Stack))
 		c.opts.Panicked()
 	})
-	others.Every("looking for messages that came in", loop.Schedule{Interval: sweepEvery}, c.sweep)
+	c.queueFirst(ctx)
+	others.Every("looking for messages that came in", loop.Schedule{First: sweepEvery, Interval: sweepEvery}, c.sweep)
 	others.Go("queueing what came in", c.queueArrivals)
 	others.Go("grace time", func(context.Context) { cancelAfter(ctx, hard, grace, cancel) })
 
