@@ -27,6 +27,7 @@ import (
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/tlsrptdb"
+	"github.com/mjl-/mox/trace"
 )
 
 // world is a server's files, open as a server has them.
@@ -40,6 +41,7 @@ type world struct {
 	logins   *authdb.DB
 	policies *mtastsdb.DB
 	results  *tlsrptdb.ResultDB
+	trace    *trace.Log
 	backup   *Backup
 	log      *syncBuffer
 	metrics  *prometheus.Registry
@@ -112,6 +114,8 @@ func (w *world) start() {
 	must(w.t, err)
 	w.results, err = tlsrptdb.OpenResults(w.data(tlsResultsName))
 	must(w.t, err)
+	w.trace, err = trace.Open(trace.Options{Dir: w.data(tracesName), KeepFor: 24 * time.Hour, SizeMax: 1 << 20, Log: log})
+	must(w.t, err)
 	w.store, err = store.Open(w.t.Context(), store.Options{Dir: w.data(), Log: log, SegmentSize: 4 << 20, Faults: w.faults})
 	must(w.t, err)
 	opts := queueOptions(w.data(), log)
@@ -139,7 +143,7 @@ func (w *world) open(log *slog.Logger) {
 // stop closes the files and verifies them.
 func (w *world) stop() {
 	w.t.Helper()
-	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.policies.Close(), w.results.Close(), w.logins.Close()))
+	must(w.t, errors.Join(w.queue.Close(), w.store.Close(), w.policies.Close(), w.results.Close(), w.trace.Close(), w.logins.Close()))
 	w.store = nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/mjl-/mox/mtastsdb"
 	"github.com/mjl-/mox/store"
 	"github.com/mjl-/mox/tlsrptdb"
+	"github.com/mjl-/mox/trace"
 )
 
 // verifyOptions are for what no server has.
@@ -58,6 +59,10 @@ func (w *world) fill() {
 	must(w.t, w.add(message(10), "x@remote.example", "y@other.example"))
 	must(w.t, w.add(message(11), "b@example.org"))
 	must(w.t, w.logins.AddLoginAttempts(w.t.Context(), []authdb.LoginAttempt{{Account: "a", Result: authdb.BadPassword, Protocol: "imap", First: time.Now(), Last: time.Now(), Count: 1}}))
+	for id := range int64(3) {
+		w.trace.Append(trace.Event{Kind: trace.Attempted, Rcpts: []trace.Rcpt{{Address: "x@remote.example", QueueID: id + 1}}})
+	}
+	w.trace.Flush()
 	w.append("b", "Subject: appended one\r\n\r\nx\r\n")
 	w.append("b", "Subject: appended two\r\n\r\nx\r\n")
 	a, err := w.store.Account(w.t.Context(), "a")
@@ -253,6 +258,12 @@ var damages = []struct {
 	{"tlsrptresult.db is truncated", change(half, "data", tlsResultsName), []string{"data/tlsrptresult.db: the file has "}, []string{"tlsrptresult.db: opening database of TLS results"}},
 	{"tlsrptresult.db is that of policies", replace("data/tlsrptresult.db", "data/mtasts.db"), []string{`it is "mtasts", not "tlsrptresult"`}, []string{`it is "mtasts", not "tlsrptresult"`}},
 	{"a result of no day", addResult, []string{"data/tlsrptresult.db: the file has "}, []string{`tlsrptresult.db: TLS results 1, of "a.example" for "a.example": "never" is not a day`}},
+
+	{"a line of a trace is flipped", change(flipMiddle, "data", tracesName, "mail-0000000001.log"),
+		[]string{"data/trace/mail-0000000001.log: the file has checksum", "data/trace: mail-0000000001.log: lines that are damaged: 1"}, []string{"trace: mail-0000000001.log: lines that are damaged: 1"}},
+	{"a file among traces", write("x", "data", tracesName, "notes"),
+		[]string{"error: data/trace/notes: the manifest does not name the file"}, []string{"warning: trace/notes: unknown file"}},
+	{"traces are missing", removeAll("data", tracesName), []string{"data/trace/mail-0000000001.log: the file is missing"}, nil},
 
 	{"a page of the queue's database", change(branchFlip, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has checksum", "data/queue: "}, []string{"queue: "}},
 	{"the queue's database is truncated", change(half, "data", "queue", "index.db"), []string{"data/queue/index.db: the file has "}, []string{"queue: "}},

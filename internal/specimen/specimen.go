@@ -72,7 +72,7 @@ func Make(ctx context.Context, dir string, log *slog.Logger) error {
 	}
 	s := &specimen{dir: dir, log: log, now: time.Now().Round(0)}
 	for _, step := range []func(context.Context) error{
-		s.makeConfig, s.makeKeys, s.makeAccounts, s.makeFilter, s.makeQueue, s.makeKept, s.makeWaiting, s.makeLogins, s.makeTLS, s.makeUnwritten,
+		s.makeConfig, s.makeKeys, s.makeAccounts, s.makeFilter, s.makeQueue, s.makeKept, s.makeWaiting, s.makeLogins, s.makeTLS, s.makeTrace, s.makeUnwritten,
 	} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("making specimen: %w", err)
