@@ -8,8 +8,10 @@ import (
 
 const (
 	// FromIDSize is the length of the random text in a sender's address: 128 bits in
-	// base32. FromIDSizeMin is the least for long localparts: 80 bits.
-	FromIDSize    = 26
+	// base32.
+	FromIDSize = 26
+
+	// FromIDSizeMin is the least, for long localparts: 80 bits.
 	FromIDSizeMin = 16
 
 	// localpartSizeMax bounds a localpart in bytes: RFC 5321, section 4.5.3.1.1.
