@@ -1,6 +1,7 @@
 package receive
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -64,7 +65,7 @@ func (d *delivery) answers(ctx context.Context) error {
 		r: d.r, cid: d.t.Peer.CID, null: d.t.MailFrom.IsZero(), letter: &d.letter, now: d.now, verified: d.judge.inv.verifiedDomains(),
 		open: func() (source, io.Closer, error) { return d.spool, io.NopCloser(nil), nil },
 	}
-	answered := map[string]bool{}
+	answered := map[string]queue.AnswerEvent{}
 	seen := map[answerPlace]bool{}
 	for i := range d.t.Rcpts {
 		rcpt := &d.t.Rcpts[i]
@@ -79,7 +80,7 @@ func (d *delivery) answers(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			answered[p.account] = answered[p.account] || found
+			answered[p.account] = cmp.Or(answered[p.account], found)
 		}
 	}
 	for i := range d.to {
@@ -111,7 +112,7 @@ func (h *handing) answers(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			c.answer = c.answer || found
+			c.answer = cmp.Or(c.answer, found)
 		}
 	}
 	return nil
@@ -128,25 +129,25 @@ func (r *Receiver) fromID(p smtp.Path) string {
 }
 
 // answer tells the queue, if the message can be an answer to one of an account. It
-// says whether it is.
-func (s *answerSource) answer(ctx context.Context, p answerPlace) (bool, error) {
+// returns what counts of it, empty if it is none.
+func (s *answerSource) answer(ctx context.Context, p answerPlace) (queue.AnswerEvent, error) {
 	q := s.r.opts.Queue
 	known := false
 	if p.fromID != "" {
 		var err error
 		if known, err = q.KnowsFromID(ctx, p.account, p.fromID); err != nil {
-			return false, fmt.Errorf("looking up what was sent: %w", err)
+			return "", fmt.Errorf("looking up what was sent: %w", err)
 		}
 	}
 	if !known && !s.null {
-		return false, nil
+		return "", nil
 	}
 	if err := s.look(); err != nil {
-		return false, fmt.Errorf("reading answer: %w", err)
+		return "", fmt.Errorf("reading answer: %w", err)
 	}
 	a, ok := answerOf(s.report, known)
 	if !ok {
-		return false, nil
+		return "", nil
 	}
 	a.Account, a.Key, a.Received, a.Verified = p.account, s.key, s.now, s.verified
 	if known {
@@ -154,15 +155,15 @@ func (s *answerSource) answer(ctx context.Context, p answerPlace) (bool, error) 
 	}
 	res, err := q.Answered(ctx, a)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if res.Message.ID == 0 {
-		return false, nil
+		return "", nil
 	}
 	s.r.log.InfoContext(ctx, "answer to a message that was sent", "cid", cid.Format(s.cid), "account", p.account, "queue_id", res.Message.ID,
 		"rcptto", res.Message.Rcpt, "event", string(res.Event), "claimed", res.Claimed, "again", res.Again, "suppressing", res.Suppressing, "enhanced", a.Enhanced)
 	s.traced(a, res)
-	return true, nil
+	return res.Event, nil
 }
 
 // look looks at the message, once: what it says if it is a notification, and by what

@@ -316,7 +316,7 @@ func (d *delivery) prepare(ctx context.Context, content *store.Content) (store.D
 				return store.Delivery{}, err
 			}
 			rcpt := to.recipient(a, trace.prefix(&to.judgement))
-			d.r.announce(&rcpt, to.account)
+			d.r.announce(&rcpt, to.account, to.answer)
 			dl.To = append(dl.To, rcpt)
 		}
 	}

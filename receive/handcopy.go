@@ -140,7 +140,7 @@ func (h *handing) deliverContent(ctx context.Context, batch []*handCopy, content
 	for _, c := range batch {
 		to := target{c.judgement, &Recipient{Path: h.To[c.by].Path}}.recipient(c.account, c.prefix)
 		to.Key = h.key(c, c.by)
-		h.r.announce(&to, c.place.account)
+		h.r.announce(&to, c.place.account, c.answer)
 		dl.To = append(dl.To, to)
 	}
 	for len(batch) > 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/mjl-/mox/config"
 	"github.com/mjl-/mox/junk"
 	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/screen"
 	"github.com/mjl-/mox/spf"
 	"github.com/mjl-/mox/store"
@@ -49,7 +50,7 @@ type judgement struct {
 	forwardDKIM string            // Signature of the forwarder, which doesn't count.
 	rule        *screen.RuleMatch // The ruleset that matches.
 	problems    []byte            // Header fields about them.
-	answer      bool              // It is about a message that the account has sent, and the queue knows.
+	answer      queue.AnswerEvent // What it says about a message that the account has sent, and the queue knows. Empty: nothing.
 }
 
 // decide decides about a place.
