@@ -40,6 +40,7 @@ type submission struct {
 	to     []smtp.Path    // Each recipient once.
 	toDSN  []smtp.RcptDSN // As to.
 	header message.Header
+	extra  map[string]string // For webhooks.
 	author smtp.Address
 
 	base    smtp.Address // Of the sender, if recipients have senders of their own.
@@ -116,6 +117,9 @@ func (m *submission) inspect() (err error) {
 	if m.s.opts.Pedantic && m.header.Count("Return-Path") > 0 {
 		return malformed("Return-Path header field is for servers to write")
 	}
+	if m.extra, err = extraOf(m.header); err != nil {
+		return err
+	}
 	if m.author, err = oneAddress(m.header, "From"); err != nil {
 		return err
 	}
@@ -171,7 +175,7 @@ func (m *submission) queue(ctx context.Context) ([]queue.Message, error) {
 	}
 	n := queue.New{
 		Account: m.t.Peer.Account, MailFrom: m.t.MailFrom, SMTPUTF8: m.utf8, EightBit: r.eightBit, Content: content,
-		MessageID: m.id, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, FutureRelease: m.futureRelease(), DSN: m.t.DSN,
+		MessageID: m.id, Extra: m.extra, Subject: subject(m.header.Get("Subject")), RequireTLS: m.t.RequireTLS, NotBefore: m.t.NotBefore, FutureRelease: m.futureRelease(), DSN: m.t.DSN,
 	}
 	if n.RequireTLS == nil && message.TLSNotRequired(m.header) {
 		n.RequireTLS = new(bool) // False: any TLS is better than none, but not needed.

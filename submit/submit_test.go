@@ -196,6 +196,8 @@ func TestFields(t *testing.T) {
 			check: func(m queue.Message) bool { return m.RequireTLS != nil && !*m.RequireTLS }},
 		{name: "TLS is not required and required", from: "alice@example.org", content: "TLS-Required: No\n" + whole, change: func(tx *Transaction) { tx.RequireTLS = &yes },
 			check: func(m queue.Message) bool { return m.RequireTLS != nil && *m.RequireTLS }},
+		{name: "what webhooks are told", from: "alice@example.org", content: "X-Mox-Extra-Order: 17\n" + whole, has: []string{"X-Mox-Extra-Order: 17\n"},
+			check: func(m queue.Message) bool { return len(m.Extra) == 1 && m.Extra["Order"] == "17" }},
 		{name: "a sender that is another", from: "alice@example.org", content: "Sender: bob@example.org\n" + whole, hasNot: []string{"Sender"}},
 		{name: "a sender that isn't one", from: "alice@example.org", content: "Sender: x\nSender: y\n" + whole, hasNot: []string{"Sender"}},
 		{name: "a sender of the account", from: "alice@example.org", content: "Sender: alice+x@example.org\n" + whole, has: []string{"Sender: alice+x@example.org\n"}},
