@@ -85,6 +85,8 @@ type QueueAttempt struct {
 	Error     string    `json:"error,omitempty"`
 	RemoteMTA string    `json:"remoteMta,omitempty"` // Host name.
 	RemoteIP  string    `json:"remoteIp,omitempty"`
+	TLS       string    `json:"tls,omitempty"`       // How the connection was protected: "none", "unverified", "pkix", "dane" or "pkix+dane".
+	Policy    string    `json:"policy,omitempty"`    // What decided about TLS, in a word.
 	Transport string    `json:"transport,omitempty"` // By which it went: "direct" or "local" if it was none of those configured.
 
 	// Answer is what a message told that came in later, as "failed" in a notification.
@@ -146,7 +148,7 @@ func queueMessage(m queue.Message) QueueMessage {
 	for _, r := range m.Results {
 		q.Results = append(q.Results, QueueAttempt{
 			Start: r.Start.UTC(), TookMS: r.Took.Milliseconds(), OK: r.OK, Permanent: r.Permanent,
-			Code: r.Code, Enhanced: r.Enhanced, Error: r.Error, RemoteMTA: r.RemoteMTA, RemoteIP: r.RemoteIP, Transport: r.Transport,
+			Code: r.Code, Enhanced: r.Enhanced, Error: r.Error, RemoteMTA: r.RemoteMTA, RemoteIP: r.RemoteIP, TLS: r.TLS, Policy: r.Policy, Transport: r.Transport,
 			Answer: string(r.Answer), Claimed: r.Claimed,
 		})
 	}
