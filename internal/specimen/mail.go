@@ -97,7 +97,7 @@ func (s *specimen) deliver(ctx context.Context, d *store.Dir, n int, msg []byte,
 		}
 		defer a.Close()
 		dl.To = append(dl.To, store.Recipient{
-			Account: a, RcptTo: name + "@" + Domain, Flags: marks[n%3], Reason: "no-reason", Verdict: []byte(`{"reason":"no-reason"}`), List: true, Keywords: []string{"delivered"},
+			Announce: name == Main, Account: a, RcptTo: name + "@" + Domain, Flags: marks[n%3], Reason: "no-reason", Verdict: []byte(`{"reason":"no-reason"}`), List: true, Keywords: []string{"delivered"},
 			Forwarded: n%2 == 0, ForwardDKIM: "forwarder.example", Prefix: []byte("Delivered-To: " + name + "@" + Domain + "\r\nReturn-Path: <ann@remote.example>\r\n"),
 		})
 	}
