@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -612,7 +613,9 @@ func TestOptions(t *testing.T) {
 	if db, err = Open(t.Context(), whole); err != nil {
 		t.Fatal(err)
 	}
-	db.opts.Rand = strings.NewReader("")
+	db.randMu.Lock() // The log makes segments beside.
+	db.opts.Rand = iotest.ErrReader(io.EOF)
+	db.randMu.Unlock()
 	if _, err := db.NewContent(t.Context(), 1, strings.NewReader("x")); !errors.Is(err, io.EOF) {
 		t.Errorf("no random bytes: got %v", err)
 	}
