@@ -26,6 +26,9 @@ func (r *Receiver) Deliver(ctx context.Context, t *Transaction, s *Spool) error 
 	err := d.run(ctx)
 	d.note(ctx, err)
 	d.traced(err)
+	for _, tell := range d.told {
+		tell()
+	}
 	return err
 }
 
@@ -46,6 +49,7 @@ type delivery struct {
 	explicit map[smtp.Address]bool // What is a recipient by itself, and not as a member.
 	verdicts []screen.Verdict      // Of the transaction's recipients.
 	judged   []target              // All places, for the trace.
+	told     []func()              // Add to the trace what was queued.
 	accounts openAccounts
 }
 

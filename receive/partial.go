@@ -129,9 +129,7 @@ func (h *held) release(ctx context.Context) error {
 	if err := h.d.r.opts.Queue.Release(ctx, h.ids); err != nil {
 		return fmt.Errorf("releasing messages for other recipients: %w", err)
 	}
-	for _, tell := range h.told {
-		tell()
-	}
+	h.d.told = h.told
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // refusalsMax bounds the refusals of a connection that are traced. Who is refused so
 // often has no message that anybody will ask for.
-const refusalsMax = 100
+const refusalsMax = 20
 
 // refused adds to the trace that something was refused at a stage, before there was a
 // message to decide about.
