@@ -33,6 +33,8 @@ type modelMessage struct {
 	fail     bool
 	drop     bool
 	handed   []Handed
+	why      HoldReason // It is held, or will be when its delivery ends.
+	rule     int64
 }
 
 // modelState is what should be on disk, and in memory.
@@ -41,11 +43,12 @@ type modelState struct {
 	retired     map[int64]Outcome
 	unconfirmed map[Handed]bool
 	learned     modelLearned
+	rules       map[int64]HoldRule
 }
 
 // clone copies what changes.
 func (s modelState) clone() modelState {
-	return modelState{maps.Clone(s.messages), maps.Clone(s.retired), maps.Clone(s.unconfirmed), s.learned.clone()}
+	return modelState{maps.Clone(s.messages), maps.Clone(s.retired), maps.Clone(s.unconfirmed), s.learned.clone(), maps.Clone(s.rules)}
 }
 
 // model drives a queue with random operations and keeps in maps what should come
@@ -76,7 +79,7 @@ func TestModel(t *testing.T) {
 	}
 	t.Logf("seed %d: run with -model.seed=%d", seed, seed)
 	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: map[string]bool{}, given: map[int64]bool{}, rcpts: map[int64]string{}, handedOver: map[int64]modelMessage{}}
-	m.now = modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned()}
+	m.now = modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned(), map[int64]HoldRule{}}
 	m.w = &world{t: t, dir: t.TempDir(), log: &bytes.Buffer{}, change: func(o *Options) {
 		o.DeliveriesMax, o.DestinationMax, o.LocalMax = 1000, 1000, 1000
 		o.KeepRetired = func(account string) time.Duration {
@@ -84,7 +87,7 @@ func TestModel(t *testing.T) {
 		}
 	}}
 	m.w.start()
-	ops := []func(){m.add, m.add, m.add, m.next, m.next, m.next, m.next, m.finish, m.finish, m.finish, m.finish, m.release, m.reschedule, m.reschedule, m.dropSome, m.failSome, m.confirm, m.purge, m.answer, m.answer, m.suppress}
+	ops := []func(){m.add, m.add, m.add, m.next, m.next, m.next, m.next, m.finish, m.finish, m.finish, m.finish, m.release, m.reschedule, m.reschedule, m.dropSome, m.failSome, m.confirm, m.purge, m.answer, m.answer, m.suppress, m.hold, m.unhold, m.unhold, m.addRule, m.removeRule}
 	for step := range *modelSteps {
 		if m.rng.IntN(25) == 0 {
 			points := append(Points(), LogPoints()...)
@@ -119,6 +122,9 @@ func (m *model) restarted() {
 		for _, msg := range work.Messages {
 			if mm, ok := m.now.messages[msg.ID]; ok {
 				mm.state = Waiting
+				if mm.why != "" {
+					mm.state = Held
+				}
 				m.now.messages[msg.ID] = mm
 			}
 		}
@@ -216,14 +222,19 @@ func (m *model) add() {
 			}
 			m.given[msg.ID], m.keys[msg.Key] = true, true
 			m.rcpts[msg.ID] = msg.Rcpt
-			state := Waiting
-			if n.Hold {
-				state = Held
-			}
 			if msg.FromID != "" {
 				m.now.learned.fromIDs[n.Account+" "+msg.FromID] = msg.ID
 			}
-			m.now.messages[msg.ID] = modelMessage{rcpt: msg.Rcpt, fromID: msg.FromID, keep: n.Account == "keep", content: msg.ContentID, state: state, due: due}
+			mm := modelMessage{rcpt: msg.Rcpt, fromID: msg.FromID, keep: n.Account == "keep", content: msg.ContentID, state: Waiting, due: due}
+			for _, id := range slices.Sorted(maps.Keys(m.now.rules)) {
+				if mm.matches(m.now.rules[id]) {
+					mm.held(HeldByRule, id)
+				}
+			}
+			if n.Hold {
+				mm.held(HeldAsAsked, 0)
+			}
+			m.now.messages[msg.ID] = mm
 		}
 	})
 }
@@ -382,6 +393,9 @@ func (m *model) end(work *Work, msg Message, r *Report) {
 		mm.attempts++
 	}
 	mm.state, mm.due = Waiting, r != nil && r.Retry && !r.Next.After(time.Now())
+	if mm.why != "" {
+		mm.state = Held
+	}
 	if r != nil {
 		mm.handed = append(mm.handed, r.Handed...)
 	}
@@ -417,8 +431,8 @@ func (m *model) release() {
 	ids := m.some(func(modelMessage) bool { return true })
 	m.do("releasing", func() error { return m.w.db.Release(m.t.Context(), ids) }, func() {
 		m.each(ids, func(mm *modelMessage) {
-			if mm.state == Held {
-				mm.state = Waiting
+			if mm.why == HeldAsAsked {
+				mm.state, mm.why = Waiting, ""
 			}
 		})
 	})
@@ -479,7 +493,7 @@ func (m *model) failSome() {
 		m.each(ids, func(mm *modelMessage) {
 			mm.fail = true
 			if mm.state != Delivering {
-				mm.state, mm.due = Waiting, true
+				mm.state, mm.due, mm.why, mm.rule = Waiting, true, "", 0
 			}
 		})
 	})
@@ -538,7 +552,7 @@ func (m *model) compare() {
 
 // same returns how queue and model differ.
 func (m *model) same() error {
-	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned()}
+	got := modelState{map[int64]modelMessage{}, map[int64]Outcome{}, map[Handed]bool{}, newModelLearned(), nil}
 	soon := time.Now().Add(failRetry / 2)
 	if err := m.w.db.flush(); err != nil {
 		return err
@@ -550,7 +564,7 @@ func (m *model) same() error {
 				return fmt.Errorf("message %d was not added", r.ID)
 			}
 			m.w.db.addLease(&msg)
-			got.messages[r.ID] = modelMessage{msg.Rcpt, msg.FromID, msg.Account == "keep", msg.ContentID, msg.State, msg.Attempts, msg.NextAttempt.Before(soon), r.Fail != "", r.Drop, r.Handed}
+			got.messages[r.ID] = modelMessage{msg.Rcpt, msg.FromID, msg.Account == "keep", msg.ContentID, msg.State, msg.Attempts, msg.NextAttempt.Before(soon), r.Fail != "", r.Drop, r.Handed, msg.HoldReason, msg.HoldRule}
 			return nil
 		})
 	}})
@@ -565,6 +579,9 @@ func (m *model) same() error {
 		if !reflect.DeepEqual(got.messages[id], mm) {
 			return fmt.Errorf("message %d is %+v, want %+v", id, got.messages[id], mm)
 		}
+	}
+	if !m.sameRules() {
+		return fmt.Errorf("rules are %+v, want %+v", m.w.db.HoldRules(), m.now.rules)
 	}
 	if err := got.learned.read(m.w.db); err != nil {
 		return err
