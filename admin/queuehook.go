@@ -144,10 +144,10 @@ type WebhookScheduleRequest struct {
 // QueueWebhookSchedule changes when the next attempt is. Calls that run are not
 // changed.
 func (a *Admin) QueueWebhookSchedule(ctx context.Context, req WebhookScheduleRequest) (QueueChanged, error) {
-	now, delay := time.Now(), time.Duration(req.Delay)
+	delay := time.Duration(req.Delay)
 	next := func(h queue.Hook) time.Time {
 		if req.FromNow || h.NextAttempt.IsZero() {
-			return now.Add(delay)
+			return a.opts.Queue.Now().Add(delay)
 		}
 		return h.NextAttempt.Add(delay)
 	}
@@ -239,7 +239,7 @@ func (a *Admin) webhookFilter(f WebhookFilter, retired bool) (queue.HookFilter, 
 			return queue.HookFilter{}, userError("%d is not the id of a webhook", id)
 		}
 	}
-	now := time.Now()
+	now := a.opts.Queue.Now()
 	return queue.HookFilter{
 		IDs: f.IDs, Retired: retired, Account: f.Account, Event: f.Event, Submitted: f.Submitted.filter(now),
 		NextAttempt: f.NextAttempt.filter(now), LastActivity: f.LastActive.filter(now), Max: f.Max,

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"github.com/mjl-/mox/atomicfile"
 )
@@ -124,14 +123,6 @@ func (c *Content) write(ctx context.Context, r io.Reader) (err error) {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// diskFull makes an error that means so ErrDiskFull.
-func diskFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) {
-		return fmt.Errorf("%w: %w", ErrDiskFull, err)
-	}
-	return err
-}
-
 // contextReader stops reading when the context ends.
 type contextReader struct {
 	ctx context.Context //nolint:containedctx // It lives for one call.
@@ -196,10 +187,18 @@ func (c *Content) Discard() error {
 	if c.db.Err() != nil {
 		return err // The log may have its name: the next start knows.
 	}
-	err = errors.Join(err, os.Remove(c.db.contentPath(c.name)))
-	c.db.mu.Lock()
-	defer c.db.mu.Unlock()
-	delete(c.db.loose, c.name)
+	return errors.Join(err, c.db.removeLoose(c.name))
+}
+
+// removeLoose removes the file of a content that was not added, if there is one.
+func (db *DB) removeLoose(name string) error {
+	err := os.Remove(db.contentPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	delete(db.loose, name)
 	return err
 }
 

@@ -19,7 +19,8 @@ const failRetry = time.Minute
 // is on disk when Finish returns, but for messages that were handed over while only
 // the log had them: that is noted within seconds, and until then accounts know their
 // keys. A message without a report stays as if the process had died: the attempt
-// counts. What else was handed over waits a moment for other changes.
+// counts. What else was handed over waits a moment for other changes. While the disk
+// is full it is kept in memory.
 //
 // It does not stop when ctx ends: what came of an attempt must be kept.
 func (db *DB) Finish(ctx context.Context, w *Work, reports []Report) error {
@@ -170,8 +171,17 @@ func (db *DB) endLease(f *finishing, late bool) error {
 		db.signal()
 	}
 
-	err := db.commit(&change{run: f.run, apply: f.apply, undo: f.undo, rows: len(l.entries), late: late})
-	if err != nil {
+	if err := db.recordEnd(f, late); err != nil && !isFull(err) {
+		return err
+	}
+	return nil
+}
+
+// recordEnd writes what came of a lease that ends. If the disk is full that is kept,
+// to be written later.
+func (db *DB) recordEnd(f *finishing, late bool) error {
+	f.change = &change{run: f.run, apply: f.apply, undo: f.undo, rows: len(f.lease.entries), late: late}
+	if err := db.commit(f.change); err != nil {
 		return fmt.Errorf("recording deliveries: %w", err)
 	}
 	f.observe()
@@ -188,6 +198,7 @@ type finishing struct {
 	reports map[int64]*Report // Nil if there are none.
 	rows    []messageRow
 	retire  retiring
+	change  *change
 }
 
 // run changes or retires the rows.
@@ -255,8 +266,15 @@ func (f *finishing) apply() {
 	}
 }
 
-// undo ends the lease though nothing was written: the queue is failing.
-func (f *finishing) undo() { f.lease.finishing = false }
+// undo ends the lease though nothing was written: the queue is failing. If the disk
+// is full the lease stays, and what came of it is owed.
+func (f *finishing) undo() {
+	if isFull(f.change.err) {
+		f.db.full.owed = append(f.db.full.owed, f)
+		return
+	}
+	f.lease.finishing = false
+}
 
 // settleEntry puts an entry that is nowhere to where its row says, or forgets it.
 // db.mu is held.
@@ -311,7 +329,7 @@ func attempted(r *messageRow, l *lease, res Result) {
 	m := &r.M
 	switch {
 	case l.fail != "":
-	case l.local:
+	case l.local, l.unwritten:
 		m.begun(l.began)
 		r.Chosen = false
 	case len(m.Results) > 0:

@@ -243,9 +243,13 @@ func (db *DB) tryGroup(group []*change) (*change, error) {
 func (db *DB) commitGroup(t *tx) error {
 	err := errors.Join(t.saveClock(), db.faults.Hit(FaultCommitBefore))
 	if err == nil {
-		err = t.Commit()
+		err = db.commitOrRoom(t)
 	} else {
-		err = errors.Join(err, t.Rollback())
+		err = errors.Join(diskFull(err), t.Rollback())
+	}
+	if errors.Is(err, ErrDiskFull) {
+		db.unfile(t)
+		return db.failOrFull(fmt.Errorf("committing: %w", err))
 	}
 	if err == nil {
 		err = db.faults.Hit(FaultCommitAfter)
@@ -253,6 +257,7 @@ func (db *DB) commitGroup(t *tx) error {
 	if err != nil {
 		return db.fail(fmt.Errorf("committing: %w", err))
 	}
+	db.noteRoom()
 	db.filed, db.hooked = t.filing, t.hooks
 	db.counted(&t.counts)
 	return nil

@@ -500,7 +500,7 @@ func TestHookClock(t *testing.T) {
 	errorless(t, err)
 	w.stop()
 	opts := Options{Dir: w.dir, Log: w.logger(), Rand: zeroJitter{}, LogSize: 64 << 10}
-	errorless(t, Shift(t.Context(), opts, 1000*time.Hour))
+	errorless(t, Shift(t.Context(), opts, 20*time.Hour))
 	w.start()
 	list, err := w.db.Hooks(t.Context(), HookFilter{}, Sort{By: "queued"})
 	errorless(t, err)

@@ -129,7 +129,13 @@ func (r lockedRand) Read(p []byte) (int, error) {
 // observeLog logs that the log has no room for now. That it failed comes out of
 // Append.
 func (db *DB) observeLog(e journal.Event) {
-	if e.Err != nil && !errors.Is(e.Err, journal.ErrFailed) {
+	if e.Err == nil || errors.Is(e.Err, journal.ErrFailed) {
+		return
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if last := &db.full.logLogged; last.IsZero() || time.Since(*last) >= fullLogEvery {
+		*last = time.Now()
 		db.log.Warn("no room for the log of the queue", "err", e.Err)
 	}
 }
@@ -159,9 +165,23 @@ func (db *DB) appendLog(ctx context.Context, l *logged) error {
 
 // addRows makes a message durable by its rows, with its content in a file.
 func (db *DB) addRows(l *logged) error {
-	if err := errors.Join(db.writeFile(l), db.syncFile(l)); err != nil {
-		return db.fail(err)
+	err := db.writeFile(l)
+	if err == nil {
+		err = db.syncFile(l)
 	}
+	if err != nil {
+		err = db.failOrFull(err)
+	} else {
+		err = db.commitRows(l)
+	}
+	if isFull(err) && l.data != nil {
+		return errors.Join(err, db.removeLoose(l.content.Name))
+	}
+	return err
+}
+
+// commitRows commits the rows of a message that has no record in the log.
+func (db *DB) commitRows(l *logged) error {
 	return db.commit(&change{
 		rows: len(l.rows),
 		run:  func(tx *tx) error { return tx.insertLogged(l) },

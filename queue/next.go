@@ -25,12 +25,17 @@ func (db *DB) signal() {
 
 // rearm has a Next woken when something becomes due. db.mu is held.
 func (db *DB) rearm() {
-	wait, ok := db.schedule.wait(time.Now())
+	now := time.Now()
+	wait, ok := db.schedule.wait(now)
+	wait = min(wait, clockTick)
+	if room := db.waitsForRoom(now); room > 0 {
+		wait, ok = room, true // What is due waits for that.
+	}
 	if db.closing || !ok {
 		db.timer.Stop()
 		return
 	}
-	db.timer.Reset(min(wait, clockTick))
+	db.timer.Reset(wait)
 }
 
 // cautiousDefault is how long after it was opened a queue gives out nothing for
@@ -117,6 +122,10 @@ func (db *DB) nextLease() (l, over *lease) {
 	defer db.mu.Unlock()
 	db.followClock()
 	now := time.Now()
+	if db.waitsForRoom(now) > 0 {
+		db.rearm()
+		return nil, nil
+	}
 	if over := db.schedule.expired(now); over != nil && !over.finishing {
 		return nil, over
 	}
@@ -150,7 +159,10 @@ func (db *DB) begin(ctx context.Context, l *lease) (*Work, error) {
 	}
 	l.fail = db.failure(&b.rows[0])
 	if l.fail == "" && !l.local {
-		if err := b.attempt(); err != nil {
+		if err := b.attempt(); isFull(err) {
+			db.giveBack(l)
+			return nil, nil
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -166,7 +178,9 @@ func (b *beginning) attempt() error {
 		db.begun(&b.rows[i], b.now)
 	}
 	if time.Since(db.opened) >= db.cautious && len(b.data) <= quickMax && db.busy() {
-		db.submit(c) // If it fails so do all after it.
+		l := b.lease
+		c.undo = func() { l.unwritten = true } // The disk is full, or all after it fails too.
+		db.submit(c)
 		return nil
 	}
 	b.data = nil // It has a file then.
@@ -177,7 +191,7 @@ func (b *beginning) attempt() error {
 func (db *DB) busy() bool {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return len(db.schedule.remote.lanes) > 0
+	return len(db.schedule.remote.lanes) > 0 && db.full.until.IsZero()
 }
 
 // work makes the Work.

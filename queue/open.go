@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -63,6 +64,7 @@ type DB struct {
 	settled     chan struct{} // Closed when settleLoop has ended.
 	settleMu    sync.Mutex    // Held by the one who settles.
 	kept        atomic.Int64  // Retired messages, at most.
+	index       *os.File      // The file of db, to be read.
 	clock       clock
 
 	unsure       []int64       // Messages that were provisional at start. Only Open uses it, and the next.
@@ -92,6 +94,7 @@ type DB struct {
 	memory   int64             // Bytes of contents in memory.
 	settling bool              // settleTimer is set.
 	future   map[string]int    // Messages with FutureRelease, by account.
+	full     fullDisk
 	rules    *ruleSet
 	followed time.Duration // By how much the time has jumped, as far as what waits knows.
 	doubted  bool          // It was logged that the clock is wrong.
@@ -128,6 +131,9 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	var err error
 	if db.db, err = database.Open(filepath.Join(opts.Dir, indexFile), "queue", schemaVersion, rowTypes...); err != nil {
 		return nil, err
+	}
+	if db.index, err = os.Open(filepath.Join(opts.Dir, indexFile)); err != nil {
+		return nil, errors.Join(err, db.closeFiles())
 	}
 	// A process that was killed may have made files and directories, without a sync.
 	err = errors.Join(atomicfile.SyncDir(opts.Dir), atomicfile.SyncDir(filepath.Dir(opts.Dir)))
@@ -184,6 +190,9 @@ func (db *DB) closeFiles() error {
 	var err error
 	if db.journal != nil {
 		err = db.journal.Close()
+	}
+	if db.index != nil {
+		err = errors.Join(err, db.index.Close())
 	}
 	return errors.Join(err, db.db.Close())
 }
@@ -246,8 +255,12 @@ func (db *DB) Close() error {
 	<-db.settled
 	db.settleTimer.Stop()
 	if db.Err() == nil {
+		db.payOwed()
 		if err := db.flush(); err != nil {
 			db.log.Warn("messages stay in the log of the queue until the next start", "err", err)
+		}
+		if n := len(db.full.owed); n > 0 {
+			db.log.Error("deliveries are not on record, as the disk is full: they will be made again", "deliveries", n)
 		}
 	}
 	close(db.work)

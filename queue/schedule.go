@@ -234,6 +234,7 @@ type lease struct {
 	until     int64
 	ended     bool
 	finishing bool // Its end is being written.
+	unwritten bool // That it began is not on record: there was no room.
 
 	link[lease]
 }

@@ -73,11 +73,12 @@ func (db *DB) settleLoop() {
 		}
 		db.settling = false
 		db.mu.Unlock()
-		if err := db.settleOlder(time.Now().Add(-after)); err != nil && db.Err() == nil {
+		db.payOwed()
+		if err := db.settleOlder(time.Now().Add(-after)); err != nil && db.Err() == nil && !isFull(err) {
 			db.log.Error("moving messages from the log to the database, trying again", "err", err)
 		}
 		db.mu.Lock()
-		if len(db.logged) > 0 && db.err == nil {
+		if len(db.logged)+len(db.full.owed) > 0 && db.err == nil {
 			db.armSettle(settleEvery)
 		}
 		db.mu.Unlock()
@@ -170,11 +171,14 @@ func (tx *tx) file(l *logged) error {
 		return nil
 	}
 	l.filing = true
-	tx.filing = append(tx.filing, l)
 	db.mu.Unlock()
 	if err := db.writeFile(l); err != nil {
-		return db.fail(err)
+		db.mu.Lock()
+		l.filing = false
+		db.mu.Unlock()
+		return db.failOrFull(err)
 	}
+	tx.filing = append(tx.filing, l)
 	if err := errors.Join(tx.insertLogged(l), tx.insertOver(l)); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package smtpserver
 import (
 	"context"
 	"errors"
+	"syscall"
 
 	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
@@ -104,6 +105,7 @@ var storeErrors = []struct {
 }{
 	{store.ErrOverQuota, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailMailboxFull, "mailbox is full")},
 	{store.ErrDiskFull, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailSystemFull, "not enough room now")},
+	{syscall.ENOSPC, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailSystemFull, "not enough room now")}, // As for a message that is coming in.
 	{store.ErrBusy, smtp.Errorf(smtp.CodeNoRoom, smtp.DetailSystemFull, "too busy now")},
 }
 

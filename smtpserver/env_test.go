@@ -50,6 +50,7 @@ type env struct {
 type settings struct {
 	pedantic, localserve, exempt, plain bool
 	sizeMax                             int64
+	free                                int64 // Bytes on the disk of the queue. Zero: enough.
 	connections                         ConnectionLimit
 	connectionsMax                      int64
 	quota                               int64

@@ -484,3 +484,39 @@ func TestListenerLacks(t *testing.T) {
 		e.close()
 	})
 }
+
+// TestSubmissionFull has the disk of the queue become full while a client is there:
+// each of its messages is refused for now, and taken again in the same connection
+// when there is room.
+func TestSubmissionFull(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, settings{submission: true, plainLogin: true})
+		c := newClient(t, e.dial(""))
+		c.want("220 ")
+		c.login("alice")
+		const content = "From: alice@example.org\r\n\r\n"
+		c.submit("alice@example.org", "1@b.example", content)
+		c.send("MAIL FROM:<alice@example.org>\r\nRCPT TO:<2@b.example>\r\nDATA\r\n")
+		c.want("250 ")
+		c.want("250 ")
+		c.want("354 ")
+		e.users.free.Store(0)
+		c.send(content + ".\r\n")
+		c.want("452 4.3.1 not enough room now (id)")
+		for range 3 {
+			c.send("MAIL FROM:<alice@example.org>\r\n")
+			c.want("452 4.3.1 not enough room now (id)")
+		}
+		if got := len(e.users.queued()); got != 1 {
+			t.Errorf("%d messages are in the queue, want that from before", got)
+		}
+		e.users.free.Store(1 << 40)
+		c.submit("alice@example.org", "3@b.example", content)
+		if got := len(e.users.queued()); got != 2 {
+			t.Errorf("%d messages are in the queue", got)
+		}
+		c.conn.Close()
+		e.close()
+	})
+}

@@ -23,7 +23,7 @@ import (
 // remote=address of the peer, dns (a zone is asked, see dnsZone), and alice=n, bob=n, mox=n for the messages each has at the end.
 //
 // For users there are: submission, implicit (TLS), plainlogin, crammd5, strict
-// (limits on logins, from loopback too), future=n for the recipients of a message of
+// (limits on logins, from loopback too), free=bytes (on the disk of the queue), future=n for the recipients of a message of
 // alice that waits for its release, and queued=n for what is in the queue at the end. Each account's password is "pässword", all that is random is 0, 1, 2, ….
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func settingsOf(t *testing.T, setup map[string]string) settings {
 	set := settings{
 		pedantic: has("pedantic"), localserve: has("localserve"), exempt: has("exempt"), plain: has("plain"),
 		submission: has("submission"), implicit: has("implicit"), plainLogin: has("plainlogin"), cramMD5: has("crammd5"), requireTLS: has("requiretls"), strict: has("strict"),
-		sizeMax: number("sizemax"), quota: number("quota"), connectionsMax: number("connectionsmax"), sleepersMax: number("sleepersmax"),
+		sizeMax: number("sizemax"), free: number("free"), quota: number("quota"), connectionsMax: number("connectionsmax"), sleepersMax: number("sleepersmax"),
 		extensions: has("extensions"), remote: setup["remote"],
 	}
 	if has("dns") {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type users struct {
 	keys      *authdb.DB
 	queue     *queue.DB
 	submitter *submit.Submitter
+	free      atomic.Int64 // What the disk has free for the queue, in bytes.
 }
 
 // constant is random bytes that are always the same, so that nonces and salts in
@@ -62,6 +64,9 @@ func credential(t testing.TB) store.Credential {
 func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users {
 	e.t.Helper()
 	u := &users{t: e.t}
+	if u.free.Store(set.free); set.free == 0 {
+		u.free.Store(1 << 40)
+	}
 	current := func() *config.Config { return cfg }
 	var err error
 	if u.keys, err = authdb.Open(filepath.Join(e.dir, "auth.db")); err != nil {
@@ -76,6 +81,7 @@ func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users
 	}
 	u.queue, err = queue.Open(e.t.Context(), queue.Options{
 		LogSize: 1 << 20, Dir: filepath.Join(e.dir, "queue"), Log: log, Rand: rand.Reader, Schedule: queue.DefaultSchedule(), Local: cfg.DeliversHere,
+		DiskFree: func() (int64, error) { return u.free.Load(), nil },
 	})
 	if err != nil {
 		e.t.Fatal(err)
