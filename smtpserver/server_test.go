@@ -10,7 +10,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -542,6 +544,7 @@ func TestErrorFor(t *testing.T) {
 		{"a refusal", fmt.Errorf("x: %w", smtp.Errorf(552, "3.4", "x")), 552, false},
 		{"over quota", &store.RecipientError{Err: store.ErrOverQuota}, 452, false},
 		{"disk full", fmt.Errorf("x: %w", store.ErrDiskFull), 452, false},
+		{"no room for what comes in", fmt.Errorf("x: %w", &os.PathError{Err: syscall.ENOSPC}), 452, false},
 		{"too busy", store.ErrBusy, 452, false},
 		{"stopping", errStopping, 421, false},
 		{"canceled", context.Canceled, 421, false},

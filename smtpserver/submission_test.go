@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/authdb"
@@ -517,6 +518,48 @@ func TestSubmissionFull(t *testing.T) {
 			t.Errorf("%d messages are in the queue", got)
 		}
 		c.conn.Close()
+		e.close()
+	})
+}
+
+// TestSubmissionLimitsRestart has an account reach its limits, and the server start
+// again: they are as before, and a day later the account may send again.
+func TestSubmissionLimitsRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, settings{submission: true, plainLogin: true})
+		const content = "From: carol@example.org\r\n\r\n" // She may send 3 messages a day, 2 of them to new addresses.
+		session := func(talk func(c *client)) {
+			t.Helper()
+			c := newClient(t, e.dial(""))
+			c.want("220 ")
+			c.login("carol")
+			talk(c)
+			c.conn.Close()
+			synctest.Wait()
+		}
+		session(func(c *client) {
+			c.submit("carol@example.org", "1@b.example", content)
+			c.submit("carol@example.org", "2@b.example", content)
+		})
+		e.users.restart(e)
+		session(func(c *client) {
+			c.send("MAIL FROM:<carol@example.org>\r\nRCPT TO:<3@b.example>\r\nDATA\r\n" + content + ".\r\n")
+			c.want("250 ")
+			c.want("250 ")
+			c.want("354 ")
+			c.want("451 4.7.1 your account has sent to as many new addresses as it may in a day: 2 (id)")
+			c.submit("carol@example.org", "1@b.example", content)
+			c.send("MAIL FROM:<carol@example.org>\r\n")
+			c.want("451 4.7.1 your account has sent as many messages as it may in a day: 3 (id)")
+		})
+		e.users.restart(e)
+		session(func(c *client) {
+			c.send("MAIL FROM:<carol@example.org>\r\n")
+			c.want("451 4.7.1 your account has sent as many messages as it may in a day: 3 (id)")
+		})
+		time.Sleep(25 * time.Hour)
+		session(func(c *client) { c.submit("carol@example.org", "3@b.example", content) })
 		e.close()
 	})
 }

@@ -1,6 +1,7 @@
 package smtpserver
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -33,7 +34,8 @@ type users struct {
 	keys      *authdb.DB
 	queue     *queue.DB
 	submitter *submit.Submitter
-	free      atomic.Int64 // What the disk has free for the queue, in bytes.
+	opts      submit.Options // Of submitter.
+	free      atomic.Int64   // What the disk has free for the queue, in bytes.
 }
 
 // constant is random bytes that are always the same, so that nonces and salts in
@@ -86,16 +88,31 @@ func newUsers(e *env, set settings, cfg *config.Config, log *slog.Logger) *users
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	opts := submit.Options{
+	u.opts = submit.Options{
 		Config: current, Accounts: e.store, Queue: u.queue, Log: log, Registerer: e.registry, Rand: constant{}, Pedantic: set.pedantic,
 	}
 	if set.localserve {
-		opts.Unlimited, opts.Specials, opts.CatchAllAccount = true, true, "mox"
+		u.opts.Unlimited, u.opts.Specials, u.opts.CatchAllAccount = true, true, "mox"
 	}
-	if u.submitter, err = submit.New(opts); err != nil {
+	if u.submitter, err = submit.New(u.opts); err != nil {
 		e.t.Fatal(err)
 	}
 	return u
+}
+
+// restart makes another Submitter that knows only what the last one wrote down.
+// Nobody may use it meanwhile.
+func (u *users) restart(e *env) {
+	u.t.Helper()
+	ctx, cancel := context.WithCancel(u.t.Context())
+	cancel()
+	u.submitter.Serve(ctx)
+	u.opts.Registerer = prometheus.NewRegistry()
+	var err error
+	if u.submitter, err = submit.New(u.opts); err != nil {
+		u.t.Fatal(err)
+	}
+	e.server.opts.Submitter = u.submitter
 }
 
 func (u *users) close() {

@@ -67,7 +67,7 @@ func (m *submission) run(ctx context.Context) ([]queue.Message, error) {
 			return nil, err
 		}
 	}
-	undo, err := m.s.sent.add(ctx, m.t.Peer.Account, m.addresses(), m.now, m.s.limits(m.c, m.t.Peer.Account))
+	undo, err := m.s.sent.add(ctx, m.t.Peer.Account, m.addresses(), m.s.opts.Queue.Now(), m.s.limits(m.c, m.t.Peer.Account))
 	if err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@ func (s *Submitter) limits(c *config.Config, account string) limits {
 type sent struct {
 	accounts *store.Dir
 	log      *slog.Logger
+	now      func() time.Time // One that a wrong clock does not move by years.
 
 	mu     sync.Mutex
 	byName map[string]*sentBy // Bounded by the accounts in the configuration.
@@ -76,8 +77,8 @@ type knownAddress struct {
 	changed     bool // Since it was written.
 }
 
-func newSent(accounts *store.Dir, log *slog.Logger) *sent {
-	return &sent{accounts: accounts, log: log, byName: map[string]*sentBy{}}
+func newSent(accounts *store.Dir, log *slog.Logger, now func() time.Time) *sent {
+	return &sent{accounts: accounts, log: log, now: now, byName: map[string]*sentBy{}}
 }
 
 // hourOf returns the number of an hour in store.SentHour.
@@ -136,10 +137,12 @@ func (s *sent) account(ctx context.Context, name string, fn func(*store.Account)
 	return errors.Join(fn(a), a.Close())
 }
 
-// total returns what was sent in the window. b.mu is held.
+// total returns what was sent in the window. What was sent in the future, as the
+// clock was set back since, counts if it is not farther away: otherwise an account
+// might be shut out for years. b.mu is held.
 func (b *sentBy) total(now time.Time) (t store.SentHour) {
 	for _, h := range b.hours {
-		if h.Hour >= hourOf(now)-windowHours {
+		if h.Hour >= hourOf(now)-windowHours && h.Hour <= hourOf(now)+windowHours {
 			t.Messages += h.Messages
 			t.FirstTime += h.FirstTime
 		}
@@ -164,7 +167,7 @@ func (s *sent) check(ctx context.Context, name string, l limits) error {
 	if l == (limits{}) {
 		return nil
 	}
-	now := time.Now()
+	now := s.now()
 	b, err := s.lock(ctx, name, now)
 	if err != nil {
 		return err
@@ -306,7 +309,7 @@ func (s *sent) recordAll(ctx context.Context) {
 
 // record writes what is new of an account.
 func (s *sent) record(ctx context.Context, b *sentBy) error {
-	now := time.Now()
+	now := s.now()
 	b.mu.Lock()
 	to, hours := b.changes(now)
 	b.mu.Unlock()

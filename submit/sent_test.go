@@ -57,7 +57,7 @@ func TestLimits(t *testing.T) {
 		e := newEnv(t, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		var serving sync.WaitGroup
-		sent := newSent(e.store, e.Submitter.log)
+		sent := newSent(e.store, e.Submitter.log, time.Now)
 		serving.Go(func() { sent.serve(ctx) })
 		defer serving.Wait()
 		defer cancel()
@@ -91,7 +91,7 @@ func TestLimits(t *testing.T) {
 				cancel()
 				serving.Wait()
 				ctx, cancel = context.WithCancel(t.Context())
-				sent = newSent(e.store, e.Submitter.log)
+				sent = newSent(e.store, e.Submitter.log, time.Now)
 				serving.Go(func() { sent.serve(ctx) })
 			}
 			undo, err := sent.add(ctx, "bob", strings.Fields(step.to), time.Now(), l)
@@ -144,7 +144,7 @@ func TestForgotten(t *testing.T) {
 		defer cancel()
 		var serving sync.WaitGroup
 		defer serving.Wait()
-		sent := newSent(e.store, e.Submitter.log)
+		sent := newSent(e.store, e.Submitter.log, time.Now)
 		serving.Go(func() { sent.serve(ctx) })
 		add := func(from, n int) {
 			t.Helper()
@@ -297,5 +297,36 @@ func TestRecordFails(t *testing.T) {
 	e.sent.recordAll(t.Context())
 	if !strings.Contains(e.log.String(), "recording what account has sent") || !e.sent.byName["alice"].known["y@b.example"].changed {
 		t.Errorf("closed store: got log %s", e.log)
+	}
+}
+
+// TestLimitsClock has the clock set back after an account has sent all it may: by
+// hours it waits longer, by years it is not shut out.
+func TestLimitsClock(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	l := limits{messages: 1}
+	now := time.Now()
+	for _, restart := range []bool{false, true} {
+		s := newSent(e.store, e.Submitter.log, func() time.Time { return now })
+		if !restart {
+			if _, err := s.add(t.Context(), "bob", []string{"x@b.example"}, now, l); err != nil {
+				t.Fatal(err)
+			}
+			s.recordAll(t.Context())
+		}
+		for off, want := range map[time.Duration]error{
+			0: ErrMessageLimit, time.Hour: ErrMessageLimit, -time.Hour: ErrMessageLimit, -24 * time.Hour: ErrMessageLimit,
+			26 * time.Hour: nil, -26 * time.Hour: nil, 10 * 365 * 24 * time.Hour: nil, -10 * 365 * 24 * time.Hour: nil,
+		} {
+			b, err := s.lock(t.Context(), "bob", now.Add(off))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := l.decide(b.total(now.Add(off)), 1, 0); !errors.Is(got, want) {
+				t.Errorf("restarted %v, clock off by %s: got %v, want %v", restart, off, got, want)
+			}
+			b.mu.Unlock()
+		}
 	}
 }

@@ -113,7 +113,7 @@ func New(opts Options) (*Submitter, error) {
 		return nil, err
 	}
 	log := opts.Log.With("pkg", "submit")
-	return &Submitter{opts: opts, log: log, metrics: m, sent: newSent(opts.Accounts, log)}, nil
+	return &Submitter{opts: opts, log: log, metrics: m, sent: newSent(opts.Accounts, log, opts.Queue.Now)}, nil
 }
 
 // Serve writes down what accounts have sent, until ctx is done.
