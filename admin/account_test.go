@@ -174,6 +174,10 @@ func TestAccountRemove(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	err = q.AddIncoming(ctx, []queue.NewIncoming{{Account: "anna", EmailID: 1}, {Account: "bert", EmailID: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	remove := func(name string) func() (any, error) {
 		return func() (any, error) { return result(w.AccountRemove(ctx, AccountRequest{name})) }
 	}
@@ -192,6 +196,9 @@ func TestAccountRemove(t *testing.T) {
 	}
 	if messages, err := q.List(ctx, queue.Filter{}, queue.Sort{}); err != nil || len(messages) != 1 || messages[0].ID != kept[0] {
 		t.Errorf("queue: got %v, %v", messages, err)
+	}
+	if hooks, err := q.Hooks(ctx, queue.HookFilter{}, queue.Sort{}); err != nil || len(hooks) != 1 || hooks[0].Account != "anna" {
+		t.Errorf("webhooks: got %+v, %v", hooks, err)
 	}
 	if keys, err := w.logins.TLSPublicKeys(ctx, ""); err != nil || len(keys) != 1 || keys[0].Fingerprint != key.Fingerprint {
 		t.Errorf("keys: got %v, %v", keys, err)

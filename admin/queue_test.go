@@ -17,6 +17,7 @@ import (
 
 	"github.com/mjl-/mox/queue"
 	"github.com/mjl-/mox/smtp"
+	"github.com/mjl-/mox/webhook"
 )
 
 // openQueue returns an empty queue, which is closed when the test ends.
@@ -25,6 +26,9 @@ func openQueue(t *testing.T) *queue.DB {
 	q, err := queue.Open(t.Context(), queue.Options{
 		LogSize: 1 << 20, Dir: filepath.Join(t.TempDir(), "queue"), Log: slog.New(slog.DiscardHandler), Rand: rand.Reader, Schedule: queue.DefaultSchedule(),
 		Local: func(string) bool { return false },
+		Webhook: func(_ string, e webhook.Event) (string, bool) {
+			return "http://localhost/hook", e == webhook.EventIncoming
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

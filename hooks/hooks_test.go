@@ -434,8 +434,7 @@ func TestDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		down := true
-		var e *env
-		e = newEnv(t, func(o *Options) {
+		e := newEnv(t, func(o *Options) {
 			dial := o.Dial
 			o.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 				if down {
