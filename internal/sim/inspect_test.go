@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/mjl-/mox/dsn"
 	"github.com/mjl-/mox/message"
@@ -125,12 +126,26 @@ func (in *inspection) email(a *store.Account, e *store.Email) error {
 		l.strays = append(l.strays, fmt.Sprintf("%q in %s, changed:\n%s", e.MessageID, place, content))
 	case !m.goesTo(e.Facts.RcptTo, place):
 		l.strays = append(l.strays, fmt.Sprintf("%q in %s, for %s", e.MessageID, place, e.Facts.RcptTo))
-	case e.Received.Before(m.notBefore):
+	case e.Received.Add(in.world.moved(m)).Before(m.notBefore):
 		l.strays = append(l.strays, fmt.Sprintf("%q in %s at %v, and not after %v", e.MessageID, place, e.Received, m.notBefore))
 	default:
 		l.copies[id+" "+e.Facts.RcptTo+" "+place]++
 	}
 	return nil
+}
+
+// moved returns by how much the clock of the node of a sender was set in all. A
+// message that is to be held is held by that clock.
+func (w *world) moved(m *letter) time.Duration {
+	name, _, _ := strings.Cut(m.place(), "/")
+	for _, n := range w.nodes {
+		if n.name == name {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.moved
+		}
+	}
+	return 0
 }
 
 // goesTo tells whether a recipient of m has a copy in a place.

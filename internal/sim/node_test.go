@@ -50,7 +50,8 @@ type node struct {
 	kills map[string]int // By fault point.
 	seen  []string       // Fault points that were hit, in the order of their first time.
 	stops int
-	bad   []string // Lines of the log that should not be.
+	moved time.Duration // By how much its clock was set, back and forward, in all.
+	bad   []string      // Lines of the log that should not be.
 }
 
 func (n *node) domain() string { return n.name + ".example" }
@@ -215,6 +216,9 @@ func (n *node) setClock(dir string, calm <-chan struct{}) {
 		n.world.t.Errorf("setting the clock of %s: %v", n.name, err)
 		return
 	}
+	n.mu.Lock()
+	n.moved += d.Abs()
+	n.mu.Unlock()
 	n.world.net.count("clocks set")
 }
 
