@@ -42,7 +42,7 @@ func runTraced(t *testing.T, test func(e *env, steps func(id int64) []trace.Even
 // the queue keeps of each attempt is the same.
 func TestTracedAttempts(t *testing.T) {
 	runTraced(t, func(e *env, steps func(int64) []trace.Event) {
-		first, second := e.twoHosts(&peer{answers: map[string][]string{"": {"421 4.3.2 busy"}}})
+		_, second := e.twoHosts(&peer{answers: map[string][]string{"": {"421 4.3.2 busy", "drop"}}})
 		second.answers = map[string][]string{"RCPT": {"451 4.7.1 later", "550 5.1.1 no such user"}}
 		m := e.send(newMessage("bob@other.example"))[0]
 		e.wait()
@@ -61,7 +61,6 @@ func TestTracedAttempts(t *testing.T) {
 		if r := e.get(m.ID).Results[0]; r.Transport != a.Transport || r.TLS != a.TLS || r.Policy != a.Policy {
 			t.Errorf("the queue has %+v", r)
 		}
-		first.answers = map[string][]string{"": {"drop"}}
 		time.Sleep(time.Until(a.Next) + time.Minute)
 		e.wait()
 		list = steps(m.ID)

@@ -215,14 +215,14 @@ func (l *Log) write() {
 	l.files.Lock()
 	defer l.files.Unlock()
 	l.flush()
-	l.each("removing traces of messages that are too much", (*series).shrink)
+	l.each("too much", (*series).shrink)
 }
 
 // expire removes what is too old.
 func (l *Log) expire() {
 	l.files.Lock()
 	defer l.files.Unlock()
-	l.each("removing old traces of messages", func(s *series) error { return s.expire(time.Now().Add(-l.opts.KeepFor)) })
+	l.each("too old", func(s *series) error { return s.expire(time.Now().Add(-l.opts.KeepFor)) })
 }
 
 // flush writes what is pending. l.files is held.
@@ -303,7 +303,7 @@ func (l *Log) each(what string, do func(*series) error) {
 	var bytes int64
 	for _, s := range l.series {
 		if err := do(s); err != nil {
-			l.opts.Log.Warn(what, "err", err) // It is tried again.
+			l.opts.Log.Warn("removing traces of messages", "which", what, "err", err) // It is tried again.
 		}
 		bytes += s.bytes()
 	}
