@@ -12,13 +12,19 @@ import (
 
 // capabilityNames are those that every session has: what RFC 9051 includes is
 // named too, for clients that only know IMAP4rev1.
-const capabilityNames = "IMAP4rev2 IMAP4rev1 ENABLE LITERAL+ IDLE SASL-IR BINARY UNSELECT UIDPLUS ESEARCH SEARCHRES MOVE" +
-	" CONDSTORE QRESYNC UIDONLY OBJECTID SAVEDATE WITHIN PREVIEW" +
-	" LIST-EXTENDED CHILDREN SPECIAL-USE CREATE-SPECIAL-USE LIST-STATUS STATUS=SIZE"
+var capabilityNames = []string{
+	"IMAP4rev2", "IMAP4rev1", "ENABLE", "LITERAL+", "SASL-IR", "BINARY", "UNSELECT", "UIDPLUS", "MOVE", "NAMESPACE",
+	"IDLE",
+	"ESEARCH", "SEARCHRES", "WITHIN",
+	"CONDSTORE", "QRESYNC", "UIDONLY",
+	"OBJECTID", "SAVEDATE", "PREVIEW",
+	"LIST-EXTENDED", "CHILDREN", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-STATUS",
+	"STATUS=SIZE",
+}
 
 // capabilities returns what the session can do now.
 func (s *session) capabilities() string {
-	list := capabilityNames + " APPENDLIMIT=" + strconv.FormatInt(s.server.opts.AppendSizeMax, 10) + " NAMESPACE ID"
+	list := strings.Join(capabilityNames, " ") + " APPENDLIMIT=" + strconv.FormatInt(s.server.opts.AppendSizeMax, 10) + " ID"
 	if s.account != nil {
 		return list
 	}
