@@ -242,6 +242,7 @@ func (f *fetcher) all(ctx context.Context, uids []store.UID) error {
 	var entries []store.Entry
 	rows := make([]row, 0, structuresBatch)
 	number := f.numbers(uids)
+	done := 0
 	for part := range slices.Chunk(uids, structuresBatch) {
 		entries = f.s.sel.view.Entries(part, entries[:0])
 		for rest := entries; len(rest) > 0; {
@@ -251,6 +252,8 @@ func (f *fetcher) all(ctx context.Context, uids []store.UID) error {
 			}
 			for i := range rows {
 				f.message(ctx, &rows[i], number(rows[i].entry.UID))
+				done++
+				f.s.progressQuiet(done, len(uids))
 			}
 			if err := f.s.out.Err(); err != nil {
 				f.s.lost = err

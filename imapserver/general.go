@@ -14,7 +14,7 @@ import (
 // named too, for clients that only know IMAP4rev1.
 var capabilityNames = []string{
 	"IMAP4rev2", "IMAP4rev1", "ENABLE", "LITERAL+", "SASL-IR", "BINARY", "UNSELECT", "UIDPLUS", "MOVE", "NAMESPACE",
-	"IDLE",
+	"IDLE", "INPROGRESS",
 	"ESEARCH", "SEARCHRES", "WITHIN",
 	"CONDSTORE", "QRESYNC", "UIDONLY",
 	"OBJECTID", "SAVEDATE", "PREVIEW",

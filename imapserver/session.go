@@ -68,12 +68,14 @@ type session struct {
 	lost     error      // The connection failed within a command: there is nobody to reply to.
 	began    int64      // When the last attempt to log in began, for auth.Sessions.
 
-	unread *imap.Literal // Announced by the command that runs, and not read yet.
+	unread     *imap.Literal // Announced by the command that runs, and not read yet.
+	progressed progressState
 
 	// After login.
 	account *store.Account
 	watch   *store.Watch
 	sel     *selection // Nil if no mailbox is selected.
+	off     []string   // Capabilities switched off for the account, in upper case.
 	leave   func()     // Takes it out of Server.sessions.
 }
 
@@ -239,6 +241,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
+	s.beginProgress(start)
 	tag, name, resp := s.execute(ctx, text)
 	if s.lost != nil {
 		return s.lost
