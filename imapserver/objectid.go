@@ -41,14 +41,14 @@ func parseObjectID(s string, letter byte) int64 {
 
 // compileObject makes a matcher for EMAILID and THREADID, RFC 8474, section 6. The
 // messages of a thread are few, and are looked up once.
-func (s *session) compileObject(ctx context.Context, k imap.SearchKey) (matcher, error) {
+func (r *searcher) compileObject(ctx context.Context, k imap.SearchKey) (matcher, error) {
 	if k.Key == "EMAILID" {
 		id := parseObjectID(k.Text, emailIDLetter)
 		return onEntry(func(e *store.Entry) bool { return e.EmailID == id }), nil
 	}
 	var emails []int64
 	if id := parseObjectID(k.Text, threadIDLetter); id > 0 {
-		err := s.account.View(ctx, func(tx *store.Tx) (err error) {
+		err := r.s.account.View(ctx, func(tx *store.Tx) (err error) {
 			emails, err = tx.ThreadEmails(id)
 			return err
 		})

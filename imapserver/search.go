@@ -28,7 +28,7 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 		req.Return = imap.ReturnAll
 	}
 	s.byNumber = req.Key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
-	found, err := s.find(ctx, req.Key)
+	found, err := s.searcher().find(ctx, req.Key)
 	if err != nil {
 		if req.Return&imap.ReturnSave != 0 && statusFor(err).Type == "NO" {
 			s.sel.saved = nil // RFC 5182, section 2.1.
@@ -53,12 +53,12 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 }
 
 // find returns the messages that fulfil a key, ascending.
-func (s *session) find(ctx context.Context, key imap.SearchKey) ([]store.UID, error) {
-	m, err := s.compile(ctx, key)
+func (r *searcher) find(ctx context.Context, key imap.SearchKey) ([]store.UID, error) {
+	m, err := r.compile(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.match(ctx, m)
+	found, err := r.match(ctx, m)
 	if err != nil {
 		return nil, fmt.Errorf("searching: %w", err)
 	}

@@ -31,6 +31,15 @@ type matcher struct {
 	match func(c *candidate) (bool, error)
 }
 
+// searcher searches one mailbox, which need not be the one that is selected.
+type searcher struct {
+	s   *session
+	sel *selection // Whose messages are searched, and whose numbers and "$" keys name.
+}
+
+// searcher returns one of the selected mailbox.
+func (s *session) searcher() *searcher { return &searcher{s: s, sel: s.sel} }
+
 // candidate is a message being searched. What is more than its entry is read
 // when it is asked for.
 type candidate struct {
@@ -91,28 +100,28 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 const filesBatch = 20
 
 // match returns the messages for which m holds.
-func (s *session) match(ctx context.Context, m matcher) ([]store.UID, error) {
+func (r *searcher) match(ctx context.Context, m matcher) ([]store.UID, error) {
 	var found []store.UID
 	batch := entriesBatch
 	if m.cost == costFile {
 		batch = filesBatch
 	}
 	var entries []store.Entry
-	for part := range slices.Chunk(s.sel.uids(), batch) {
+	for part := range slices.Chunk(r.sel.uids(), batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		entries = s.sel.view.Entries(part, entries[:0])
+		entries = r.sel.view.Entries(part, entries[:0])
 		var matched []store.UID
 		search := func(tx *store.Tx) (err error) {
-			matched, err = s.matchBatch(ctx, tx, m, entries, matched[:0])
+			matched, err = r.matchBatch(ctx, tx, m, entries, matched[:0])
 			return err
 		}
 		var err error
 		if m.cost == costEntry {
 			err = search(nil)
 		} else {
-			err = s.account.View(ctx, search)
+			err = r.s.account.View(ctx, search)
 		}
 		if err != nil {
 			return nil, err
@@ -122,10 +131,10 @@ func (s *session) match(ctx context.Context, m matcher) ([]store.UID, error) {
 	return found, nil
 }
 
-func (s *session) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
+func (r *searcher) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
 	var c candidate
 	for _, e := range entries {
-		c = candidate{s: s, ctx: ctx, tx: tx, entry: e}
+		c = candidate{s: r.s, ctx: ctx, tx: tx, entry: e}
 		ok, err := m.match(&c)
 		c.close()
 		switch {
@@ -142,17 +151,17 @@ func (s *session) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entri
 
 // compile makes a matcher of a key. It fails for sequence numbers that do not
 // exist.
-func (s *session) compile(ctx context.Context, k imap.SearchKey) (matcher, error) {
+func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, error) {
 	switch k.Key {
 	case imap.SearchAnd:
-		return s.compileAll(ctx, k.Keys)
+		return r.compileAll(ctx, k.Keys)
 	case "NOT", "OR":
-		return s.compileLogic(ctx, k)
+		return r.compileLogic(ctx, k)
 	case imap.SearchSeq, "UID":
-		if s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
+		if r.s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
 			return matcher{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
 		}
-		uids, err := s.sel.resolve(k.Set, k.Key == "UID")
+		uids, err := r.sel.resolve(k.Set, k.Key == "UID")
 		if err != nil {
 			return matcher{}, err
 		}
@@ -161,11 +170,11 @@ func (s *session) compile(ctx context.Context, k imap.SearchKey) (matcher, error
 			return ok
 		}), nil
 	case "EMAILID", "THREADID":
-		return s.compileObject(ctx, k)
+		return r.compileObject(ctx, k)
 	case "MODSEQ":
 		return onEntry(func(e *store.Entry) bool { return e.ModSeq >= k.Size }), nil
 	case "KEYWORD", "UNKEYWORD":
-		return s.compileKeyword(k.Text, k.Key == "KEYWORD"), nil
+		return r.compileKeyword(k.Text, k.Key == "KEYWORD"), nil
 	}
 	if test := flagTests[k.Key]; test.known {
 		return onEntry(func(e *store.Entry) bool { return e.Flags()&test.mask == test.want }), nil
@@ -177,8 +186,8 @@ func (s *session) compile(ctx context.Context, k imap.SearchKey) (matcher, error
 }
 
 // compileAll makes a matcher that holds if all keys do.
-func (s *session) compileAll(ctx context.Context, keys []imap.SearchKey) (matcher, error) {
-	list, most, err := s.compileList(ctx, keys)
+func (r *searcher) compileAll(ctx context.Context, keys []imap.SearchKey) (matcher, error) {
+	list, most, err := r.compileList(ctx, keys)
 	if err != nil || len(list) == 1 {
 		return append(list, matcher{})[0], err
 	}
@@ -193,9 +202,9 @@ func (s *session) compileAll(ctx context.Context, keys []imap.SearchKey) (matche
 }
 
 // compileList compiles keys, and puts the cheap ones first.
-func (s *session) compileList(ctx context.Context, keys []imap.SearchKey) (list []matcher, most cost, err error) {
+func (r *searcher) compileList(ctx context.Context, keys []imap.SearchKey) (list []matcher, most cost, err error) {
 	for _, k := range keys {
-		m, err := s.compile(ctx, k)
+		m, err := r.compile(ctx, k)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -207,8 +216,8 @@ func (s *session) compileList(ctx context.Context, keys []imap.SearchKey) (list 
 }
 
 // compileLogic compiles NOT and OR.
-func (s *session) compileLogic(ctx context.Context, k imap.SearchKey) (matcher, error) {
-	list, most, err := s.compileList(ctx, k.Keys)
+func (r *searcher) compileLogic(ctx context.Context, k imap.SearchKey) (matcher, error) {
+	list, most, err := r.compileList(ctx, k.Keys)
 	if err != nil {
 		return matcher{}, err
 	}
@@ -258,16 +267,16 @@ var flagTests = map[string]struct {
 
 // compileKeyword makes a matcher for a keyword, which may be one that is kept as
 // system flag.
-func (s *session) compileKeyword(name string, want bool) matcher {
+func (r *searcher) compileKeyword(name string, want bool) matcher {
 	if flag, ok := store.ParseFlag(name); ok {
 		return onEntry(func(e *store.Entry) bool { return (e.Flags()&flag != 0) == want })
 	}
 	name = strings.ToLower(name)
-	if !slices.Contains(s.sel.view.AllKeywords(), name) {
+	if !slices.Contains(r.sel.view.AllKeywords(), name) {
 		return onEntry(func(*store.Entry) bool { return !want })
 	}
 	return onEntry(func(e *store.Entry) bool {
-		return slices.Contains(s.sel.view.Keywords(*e), name) == want
+		return slices.Contains(r.sel.view.Keywords(*e), name) == want
 	})
 }
 
