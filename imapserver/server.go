@@ -39,6 +39,10 @@ type Options struct {
 	// Version is told to clients by ID. Empty: not told.
 	Version string
 
+	// Inboxes returns the names of the mailboxes that new mail of an account is
+	// delivered to, which "inboxes" of RFC 5465 stands for. Nil: all.
+	Inboxes func(account string) []string
+
 	// Pedantic refuses what clients send against the grammar. Otherwise much of
 	// it is understood.
 	Pedantic bool
