@@ -25,7 +25,7 @@ var (
 	pageFooter   = regexp.MustCompile(`\[Page [0-9]+\]$`)
 	pageHeader   = regexp.MustCompile(`^RFC [0-9]+ .*[0-9]{4}$`)
 	keyword      = regexp.MustCompile(`\b(?:MUST|SHALL|REQUIRED)\b`)
-	sentenceEnd  = regexp.MustCompile(`[.?!]["')\]]*\s+["'(\[\\]*[A-Z]`)
+	sentenceEnd  = regexp.MustCompile(`[.?!]["')]*\s+["'(\[\\]*[A-Z]`)
 	ruleOfABNF   = regexp.MustCompile(`^\s*[A-Za-z0-9-]+\s+=/?\s`)
 	commentAlone = regexp.MustCompile(`^\s*;`)
 )
@@ -153,7 +153,7 @@ func (s *splitter) add(paragraph string) {
 }
 
 // closing is what can stand between the end of a sentence and the space behind it.
-var closing = regexp.MustCompile(`^["')\]]*`)
+var closing = regexp.MustCompile(`^["')]*`)
 
 // String is how a sentence is named in lists.
 func (s Sentence) String() string {
