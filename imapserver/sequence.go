@@ -138,7 +138,7 @@ func (s *session) tell(keepNumbers bool) {
 			changed = append(changed, c.Entry)
 		case store.MailboxRemoved:
 			s.sel.gone = s.sel.gone || c.MailboxID == s.sel.mailboxID
-		case store.MailboxAdded, store.MailboxRenamed, store.MailboxChanged:
+		case store.MailboxAdded, store.MailboxRenamed, store.MailboxChanged, store.AnnotationChanged:
 		}
 	}
 	s.writeGone(vanished)

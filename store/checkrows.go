@@ -167,6 +167,7 @@ func (c *checker) others(ctx context.Context) error {
 		readRows(c, "trainings of the junk filter", "", func(t *Training) string {
 			return wrongIf(t.ModSeq > c.tx.row.ModSeq, "modseq beyond that of the account")
 		}),
+		readRows(c, "annotations", mendFix, c.wrongAnnotation),
 		readRows(c, "messages to be told of", "", func(r *Arrival) string { return wrongIf(r.EmailID > c.tx.row.LastID, "id beyond those given") }),
 		readRows(c, "addresses sent to", "", func(s *SentTo) string { return wrongIf(len(s.Address) > sentAddressMax, "address too long") }),
 		readRows(c, "counts of sent messages", "", func(h *SentHour) string {
@@ -178,6 +179,18 @@ func (c *checker) others(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wrongAnnotation says what is wrong with an annotation.
+func (c *checker) wrongAnnotation(a *Annotation) string {
+	_, ok := c.boxes[a.MailboxID]
+	switch name, err := CheckAnnotationName(a.Name); {
+	case a.MailboxID != 0 && !ok:
+		return "its mailbox is not there"
+	case err != nil || name != a.Name:
+		return "its name can't be"
+	}
+	return wrongIf(a.CreateSeq > a.ModSeq || a.ModSeq > c.tx.row.ModSeq, "modseq beyond that of the account")
 }
 
 func wrongIf(wrong bool, what string) string {

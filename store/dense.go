@@ -118,7 +118,7 @@ func (r *array) apply(modSeq int64, changes []change) {
 			removed[c.entry.UID] = true
 		case MailboxChanged:
 			r.keywords = c.mailbox.Keywords
-		case MailboxAdded, MailboxRemoved, MailboxRenamed:
+		case MailboxAdded, MailboxRemoved, MailboxRenamed, AnnotationChanged:
 		}
 	}
 	if removed != nil {

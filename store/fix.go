@@ -118,7 +118,7 @@ func (v *verifier) fixAccount(ctx context.Context, name string, fix FixOptions) 
 		c.again[w.emailID] = contentSum{w.fileSize, w.crc}
 		f.reserved.add(w.emailID)
 	}
-	for _, step := range []func(context.Context) error{f.ids, f.boxes, f.misplaced, f.sequences, f.emails, f.tombs, f.reputations, f.rejects, f.counts, f.strays} {
+	for _, step := range []func(context.Context) error{f.ids, f.boxes, f.misplaced, f.sequences, f.emails, f.tombs, f.reputations, f.annotations, f.rejects, f.counts, f.strays} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -201,6 +201,12 @@ func (f *fixer) ids(ctx context.Context) error {
 		if err == nil {
 			err = bstore.QueryTx[MailboxGone](b).ForEach(func(g MailboxGone) error {
 				f.modSeq = max(f.modSeq, g.ModSeq)
+				return each(nil)
+			})
+		}
+		if err == nil {
+			err = bstore.QueryTx[Annotation](b).ForEach(func(a Annotation) error {
+				f.modSeq = max(f.modSeq, a.ModSeq, a.CreateSeq)
 				return each(nil)
 			})
 		}

@@ -19,7 +19,8 @@ const (
 	MailboxAdded
 	MailboxRemoved
 	MailboxRenamed
-	MailboxChanged // Subscription, special use, or keywords.
+	MailboxChanged    // Subscription, special use, or keywords.
+	AnnotationChanged // Of a mailbox, or of the account if MailboxID is 0: set or removed.
 )
 
 // change is a change as the writer makes it.
@@ -30,6 +31,8 @@ type change struct {
 	more      []string // Keywords of the message without a bit.
 	mailbox   *Mailbox // For mailbox kinds.
 	oldName   string
+
+	annotation string // Name of one that was set or removed.
 }
 
 // commit is what one function of a transaction changed.

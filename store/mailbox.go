@@ -287,6 +287,9 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.b.Delete(&Mailbox{ID: mb.ID}); err != nil {
 		return fmt.Errorf("deleting mailbox %q: %w", name, err)
 	}
+	if err := tx.removeAnnotations(mb.ID); err != nil {
+		return fmt.Errorf("deleting mailbox %q: %w", name, err)
+	}
 	delete(tx.boxes, mb.ID)
 	delete(tx.dirty, mb.ID)
 	tx.newBoxes[mb.Name] = 0
@@ -380,17 +383,22 @@ func (tx *Tx) renameOne(id int64, name string) error {
 	return nil
 }
 
-// renameInbox moves all messages of Inbox to a new mailbox.
+// renameInbox moves all messages of Inbox to a new mailbox, which gets its annotations
+// too.
 func (tx *Tx) renameInbox(mb *Mailbox, name string) error {
 	made, err := tx.makeMailbox(name)
 	if err != nil {
 		return err
 	}
+	to := made[len(made)-1]
+	if err := tx.copyAnnotations(mb, to); err != nil {
+		return fmt.Errorf("copying annotations: %w", err)
+	}
 	uids, err := tx.uids(mb.ID)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Move(mb, made[len(made)-1], uids)
+	_, err = tx.Move(mb, to, uids)
 	return err
 }
 

@@ -12,6 +12,7 @@ var rowTypes = []any{
 	accountRow{}, Mailbox{}, MailboxGone{}, Subscription{},
 	Message{}, Email{}, Structure{}, Expunged{}, Erase{},
 	Handover{}, Credential{}, Reputation{}, Reject{}, Training{}, SentTo{}, SentHour{}, Arrival{},
+	Annotation{},
 }
 
 // accountRow is the only one of its type, changed in every commit.

@@ -23,6 +23,10 @@ type Change struct {
 	// For mailboxes.
 	Mailbox *Mailbox
 	OldName string
+
+	// For annotations. Those that the session itself has set are not among the
+	// changes. Mailbox is nil for one of the account.
+	Annotation string
 }
 
 // TakeMode says which changes Watch.Take returns.
@@ -104,6 +108,9 @@ func (w *Watch) takeOne(c *commit, ch *change) {
 	if ch.kind == MailboxRemoved && ch.mailboxID == w.selected {
 		w.deleted = c.modSeq
 	}
+	if ch.kind == AnnotationChanged && c.origin == w {
+		return // As its client asked for: it knows.
+	}
 	if ch.kind >= MailboxAdded {
 		if len(w.mailboxes) < pendingMax {
 			w.mailboxes = append(w.mailboxes, *ch)
@@ -131,7 +138,7 @@ func (w *Watch) takeOne(c *commit, ch *change) {
 		if c.origin != w {
 			w.changed = append(w.changed, p)
 		}
-	case MailboxAdded, MailboxRemoved, MailboxRenamed, MailboxChanged:
+	case MailboxAdded, MailboxRemoved, MailboxRenamed, MailboxChanged, AnnotationChanged:
 	}
 	if len(w.added)+len(w.removed)+len(w.changed) > pendingMax {
 		w.overflow = true
@@ -243,7 +250,7 @@ func (w *Watch) Take(mode TakeMode) (changes []Change, lost bool) {
 	}
 	for i := range w.mailboxes {
 		c := &w.mailboxes[i]
-		changes = append(changes, Change{Kind: c.kind, MailboxID: c.mailboxID, Mailbox: c.mailbox, OldName: c.oldName})
+		changes = append(changes, Change{Kind: c.kind, MailboxID: c.mailboxID, Mailbox: c.mailbox, OldName: c.oldName, Annotation: c.annotation})
 	}
 	lost = w.boxOverflow
 	w.mailboxes, w.boxOverflow = nil, false

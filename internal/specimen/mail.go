@@ -293,6 +293,14 @@ func (s *specimen) changeMain(ctx context.Context, d *store.Dir) error {
 	})
 }
 
+// annotate leaves annotations of the account and of Inbox.
+func annotate(tx *store.Tx, inbox int64) error {
+	if err := tx.SetAnnotations(0, []store.AnnotationChange{{Name: "/private/vendor/example/x", Value: []byte{0, 1, 255}}}); err != nil {
+		return err
+	}
+	return tx.SetAnnotations(inbox, []store.AnnotationChange{{Name: "/private/comment", Value: []byte("where mail comes in")}, {Name: "/shared/comment", Value: []byte{}}})
+}
+
 // moveAround changes mailboxes and their messages.
 func moveAround(tx *store.Tx) error {
 	var boxes [3]store.Mailbox
@@ -309,6 +317,9 @@ func moveAround(tx *store.Tx) error {
 		return err
 	}
 	if _, err := tx.Expunge(&boxes[0], []store.UID{find("expunged")}); err != nil {
+		return err
+	}
+	if err := annotate(tx, boxes[0].ID); err != nil {
 		return err
 	}
 	if err := tx.Unsubscribe(trash); err != nil {
