@@ -29,7 +29,7 @@ type Account struct {
 	MaxFirstTimeRecipientsPerDay int64                  `sconf:"optional" sconf-doc:"Limit for recipients that the account has never sent to before, in 24 hours. If zero, 200."`
 	NoFirstTimeSenderDelay       bool                   `sconf:"optional" sconf-doc:"Don't let mail from senders without reputation wait."`
 	NoCustomPassword             bool                   `mox:"always" sconf:"optional" sconf-doc:"Users can't choose their passwords, but only get new ones that are made for them."`
-	IMAPCapabilitiesDisabled     []string               `mox:"later" sconf:"optional" sconf-doc:"Extensions of IMAP that are not offered after logging in, for mail programs that have trouble with them."`
+	IMAPCapabilitiesDisabled     []string               `sconf:"optional" sconf-doc:"Extensions of IMAP that are not offered after logging in, for mail programs that have trouble with them: names as in CAPABILITY, without what is behind an equals sign for all of a kind. What is built on one of them is off too: with CONDSTORE also QRESYNC. Commands and options of these are unknown. A change is seen by those who log in after it. IMAP4rev1 can't be named: it is what is left."`
 	Routes                       []Route                `sconf:"optional" sconf-doc:"How mail of this account is sent on. Routes of its domain come after these, then those of all."`
 }
 

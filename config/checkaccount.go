@@ -161,6 +161,8 @@ func (s scope) capabilities(names []string) {
 	for i, name := range names {
 		if name == "" || len(name) > textMax || strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c >= 0x7f || strings.ContainsRune(`(){%*"\]`, c) }) {
 			s.item(i).bad("%+q is not a name of an IMAP extension", name)
+		} else if strings.EqualFold(name, "IMAP4rev1") {
+			s.item(i).bad("%s is no extension, and can't be switched off", name)
 		}
 	}
 	s.once(names)

@@ -222,6 +222,12 @@ func (c *Config) LoginDisabled(account string) string {
 	return c.Dynamic.Accounts[account].LoginDisabled
 }
 
+// IMAPDisabled returns the names of the extensions of IMAP that clients of an account
+// are not offered, as they were written. They must not be changed.
+func (c *Config) IMAPDisabled(account string) []string {
+	return c.Dynamic.Accounts[account].IMAPCapabilitiesDisabled
+}
+
 // MailboxUse is a mailbox that new accounts have, with its special use of RFC
 // 6154, as "Sent", or empty.
 type MailboxUse struct {

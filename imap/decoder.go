@@ -22,6 +22,9 @@ type Decoder struct {
 	// it they are modified UTF-7 (RFC 3501, section 5.1.3).
 	UTF8 bool
 
+	// Off makes words of these capabilities a failure.
+	Off Off
+
 	text string
 	pos  int
 	err  error
@@ -146,8 +149,16 @@ func (d *Decoder) TakeWord(word string) bool {
 }
 
 // Word reads an atom and returns it in upper case: a command name, search key
-// and the like.
-func (d *Decoder) Word() string { return upper(d.Atom()) }
+// and the like. One of a capability that is off fails.
+func (d *Decoder) Word() string { return d.known(upper(d.Atom())) }
+
+// known returns a word, and fails if it is of a capability that is off.
+func (d *Decoder) known(word string) string {
+	if len(d.Off) > 0 {
+		d.Needs(wordCapabilities[word])
+	}
+	return word
+}
 
 // Atom reads an atom (RFC 9051, section 9).
 func (d *Decoder) Atom() string {

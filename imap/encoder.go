@@ -48,6 +48,9 @@ type Encoder struct {
 	// strings may be UTF-8.
 	UTF8 bool
 
+	// Off leaves out the response codes of these capabilities.
+	Off Off
+
 	w    io.Writer
 	pool *Buffers
 	buf  *[]byte // Nil when nothing is gathered.
@@ -134,6 +137,9 @@ func (e *Encoder) CRLF() {
 
 // Response appends a line with a status response: untagged if tag is "*".
 func (e *Encoder) Response(tag string, r Response) {
+	if e.Off.dropsCode(r.Code) {
+		r.Code = ""
+	}
 	e.Append(func(b []byte) []byte {
 		b = append(b, tag...)
 		b = append(b, ' ')

@@ -146,7 +146,7 @@ func (d *Decoder) fetchWord() string {
 	if s == "" {
 		d.Fail("expected FETCH item")
 	}
-	return upper(s)
+	return d.known(upper(s))
 }
 
 func isNameChar(c byte) bool {

@@ -30,6 +30,7 @@ type NumSet struct {
 // NumSet reads a sequence-set.
 func (d *Decoder) NumSet() NumSet {
 	if d.Take('$') {
+		d.Needs("SEARCHRES")
 		return NumSet{Saved: true}
 	}
 	var set NumSet

@@ -95,6 +95,7 @@ type Search struct {
 func (d *Decoder) Search() Search {
 	var s Search
 	if d.TakeWord("RETURN") {
+		d.Needs("ESEARCH")
 		s.Extended = true
 		d.SP()
 		s.Return = d.searchReturn()

@@ -151,7 +151,9 @@ func (d *Decoder) literal() string {
 // announcement reads "{n}" and its variants, without a CRLF.
 func (d *Decoder) announcement() Literal {
 	var lit Literal
-	lit.Binary = d.Take('~')
+	if lit.Binary = d.Take('~'); lit.Binary {
+		d.Needs("BINARY")
+	}
 	d.Expect('{')
 	lit.Size = d.Number64()
 	lit.NonSync = d.Take('+')

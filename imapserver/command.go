@@ -93,7 +93,7 @@ func (s *session) lookup(d *imap.Decoder) (tag, name string, cmd command, err er
 	}
 	cmd, ok := s.server.commands[name]
 	switch {
-	case !ok:
+	case !ok || s.disabled(commandCapabilities[name]):
 		return tag, unknownCommand, command{}, imap.Bad("unknown command %+q", name)
 	case cmd.states&s.state() == 0:
 		return tag, name, command{}, imap.Bad("%s", notAllowed(cmd.states, s.state()))

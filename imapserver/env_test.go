@@ -61,6 +61,12 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 	opts := Options{Log: log, Accounts: e.store, Auth: e.auth, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }}
 	_, opts.Pedantic = setup["pedantic"]
 	opts.AppendSizeMax = setupNumber(t, setup, "appendmax")
+	opts.Disabled = func(account string) []string {
+		if account != "mox" || setup["off"] == "" {
+			return nil
+		}
+		return strings.Split(setup["off"], ",")
+	}
 	if e.server, err = New(opts); err != nil {
 		t.Fatal(err)
 	}

@@ -24,10 +24,11 @@ var capabilityNames = []string{
 
 // capabilities returns what the session can do now.
 func (s *session) capabilities() string {
-	list := strings.Join(capabilityNames, " ") + " APPENDLIMIT=" + strconv.FormatInt(s.server.opts.AppendSizeMax, 10) + " ID"
+	names := append(slices.Clone(capabilityNames), "APPENDLIMIT="+strconv.FormatInt(s.server.opts.AppendSizeMax, 10), "ID")
 	if s.account != nil {
-		return list
+		return strings.Join(slices.DeleteFunc(names, func(name string) bool { return s.disabled(strings.ToUpper(name)) }), " ")
 	}
+	list := strings.Join(names, " ")
 	if s.listener.TLS != nil && s.tls == "" {
 		list += " STARTTLS"
 	}
@@ -124,9 +125,9 @@ type enableRequest struct{ names []string }
 //	enable = "ENABLE" 1*(SP capability)
 func parseEnable(d *imap.Decoder) (req enableRequest) {
 	d.SP()
-	req.names = append(req.names, d.Word())
+	req.names = append(req.names, strings.ToUpper(d.Atom()))
 	for d.TakeSP() {
-		req.names = append(req.names, d.Word())
+		req.names = append(req.names, strings.ToUpper(d.Atom()))
 	}
 	return req
 }
@@ -147,11 +148,14 @@ var enabling = []struct {
 	{"UIDONLY", func(s *session) bool { return s.uidOnly }, func(s *session) { s.uidOnly = true }},
 }
 
-// enable turns extensions on. What we don't know is ignored, as RFC 9051, section
-// 6.3.1, says.
+// enable turns extensions on. What we don't know, or what is switched off, is
+// ignored, as RFC 9051, section 6.3.1, says.
 func (s *session) enable(_ context.Context, _ command, req enableRequest) (imap.Response, error) {
 	enabled := "* ENABLED"
 	for _, e := range enabling {
+		if s.disabled(strings.ToUpper(e.name)) {
+			continue
+		}
 		if !e.on(s) && slices.ContainsFunc(req.names, func(name string) bool { return strings.EqualFold(name, e.name) }) {
 			e.turn(s)
 			enabled += " " + e.name

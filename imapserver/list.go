@@ -83,6 +83,7 @@ func (req *listRequest) parseReturn(d *imap.Decoder) {
 		req.returnSubscribed = true
 	case "CHILDREN", "SPECIAL-USE": // Always returned.
 	case "STATUS":
+		d.Needs("LIST-STATUS")
 		d.SP()
 		req.status = parseStatusItems(d)
 	default:
@@ -228,15 +229,17 @@ func (s *session) writeList(name string, e *listName, req *listRequest) {
 	if e.mb == nil {
 		flags = append(flags, `\NonExistent`)
 	}
-	if e.children {
+	switch {
+	case s.disabled("CHILDREN"):
+	case e.children:
 		flags = append(flags, `\HasChildren`)
-	} else {
+	default:
 		flags = append(flags, `\HasNoChildren`)
 	}
 	if req.returnSubscribed && e.subscribed {
 		flags = append(flags, `\Subscribed`)
 	}
-	if e.mb != nil && e.mb.Use != store.UseNone {
+	if e.mb != nil && e.mb.Use != store.UseNone && !s.disabled("SPECIAL-USE") {
 		flags = append(flags, e.mb.Use.String())
 	}
 	s.out.Raw("* LIST (", strings.Join(flags, " "), `) "/" `).Mailbox(name)

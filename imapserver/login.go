@@ -83,6 +83,7 @@ func (s *session) enter(ctx context.Context, who auth.Login, mechanism string) e
 	}
 	s.leave = leave
 	s.account, s.watch = account, account.Watch()
+	s.switchOff(who.Account)
 	s.secure = auth.Conn{}
 	s.log = s.log.With("account", who.Account)
 	s.log.Info("login", "login", who.Address, "mechanism", mechanism, "tls", s.tls)

@@ -51,6 +51,10 @@ type Options struct {
 	// 4 GiB less one, which is what IMAP4rev1 can express.
 	AppendSizeMax int64
 
+	// Disabled returns the names of capabilities that clients of an account are not
+	// offered. It is asked at each login. Nil: none.
+	Disabled func(account string) []string
+
 	// Grace is how long running commands may take when the server stops. Zero: 3 s.
 	Grace time.Duration
 }

@@ -75,7 +75,7 @@ type session struct {
 	account *store.Account
 	watch   *store.Watch
 	sel     *selection // Nil if no mailbox is selected.
-	off     []string   // Capabilities switched off for the account, in upper case.
+	off     imap.Off   // Capabilities switched off for the account.
 	leave   func()     // Takes it out of Server.sessions.
 }
 
@@ -287,7 +287,7 @@ func (s *session) execute(ctx context.Context, text string) (tag, name string, r
 
 func (s *session) decoder(text string) *imap.Decoder {
 	d := imap.NewDecoder(text)
-	d.UTF8, d.Pedantic = s.rev2, s.server.opts.Pedantic
+	d.UTF8, d.Pedantic, d.Off = s.rev2, s.server.opts.Pedantic, s.off
 	return d
 }
 

@@ -56,6 +56,9 @@ func parseStatus(d *imap.Decoder) (req statusRequest) {
 func parseStatusItems(d *imap.Decoder) (items []string) {
 	d.List(func() {
 		word := d.Word()
+		if word == "SIZE" {
+			d.Needs("STATUS=SIZE")
+		}
 		if statusItems[word] == nil {
 			d.Fail("unknown STATUS item %+q", word)
 		} else if len(items) == statusItemsMax {

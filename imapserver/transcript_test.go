@@ -20,7 +20,8 @@ import (
 //
 // Connections are logged in as mox unless the setup says login=no. Other words of
 // the setup: inbox=n messages in Inbox, quota=bytes, appendmax=bytes, tls,
-// implicit, plain=no, pedantic, crammd5, and certn=account[,nopreauth] for the client
+// implicit, plain=no, pedantic, crammd5, off=capability,... switched off for mox, and
+// certn=account[,nopreauth] for the client
 // certificate that connection n shows, over TLS from the start.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()

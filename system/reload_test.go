@@ -126,3 +126,33 @@ func TestCRAMMD5Offered(t *testing.T) {
 		}
 	}
 }
+
+// TestIMAPSwitchedOff switches an extension of IMAP off for an account of a running
+// server: who logs in afterwards is not offered it.
+func TestIMAPSwitchedOff(t *testing.T) {
+	t.Parallel()
+	r := start(t, options(t, writeConfig(t)))
+	idle := func() bool {
+		_, after, ok := strings.Cut(imap(t, r.dialIMAPS(t), "LOGIN mox@localhost moxmoxmox", "LOGOUT"), "a0 OK [CAPABILITY ")
+		if !ok {
+			t.Error("not logged in")
+		}
+		list, _, _ := strings.Cut(after, "]")
+		return strings.Contains(list, " IDLE ")
+	}
+	if !idle() {
+		t.Error("IDLE is not offered")
+	}
+	err := r.opts.Config.Update(t.Context(), func(d *config.Dynamic) error {
+		a := d.Accounts["mox"]
+		a.IMAPCapabilitiesDisabled = []string{"IDLE"}
+		d.Accounts["mox"] = a
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if idle() {
+		t.Error("IDLE is offered though it is switched off")
+	}
+}

@@ -472,7 +472,8 @@ func (s *System) makeServers(context.Context) error {
 		Log: s.log, Accounts: s.accounts, Auth: s.auth, CIDs: s.cids, Registerer: s.registry, Panicked: s.panics.In("imapserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt),
 		Pedantic:    pedantic, Version: s.opts.Version, Grace: s.opts.Grace,
-		Inboxes: func(account string) []string { return s.current().Inboxes(account) },
+		Inboxes:  func(account string) []string { return s.current().Inboxes(account) },
+		Disabled: func(account string) []string { return s.current().IMAPDisabled(account) },
 	})
 	if err != nil {
 		return err
