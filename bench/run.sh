@@ -4,7 +4,7 @@
 #
 #	bench/run.sh [part...]
 #
-# Parts: disk deliver submit relay drain account syncs first-sync idle login queue backup start; all by default. What is
+# Parts: disk deliver submit relay drain account syncs first-sync imap idle login queue backup start; all by default. What is
 # measured goes to standard output as Markdown, and row by row, in JSON, to a file that
 # is named at the end. Needs Go and strace, and root for the peers. Settings, in
 # the environment:
@@ -13,7 +13,8 @@
 #	ROUNDS   of most parts, in turn for all servers; figures are medians; default 3
 #	SCALE    percent of the number of messages; for trying the script; default 100
 #	QUIET    wait until the machine is so many percent idle, at most a minute; default 75
-#	IDLE, IDLE_PEER  connections in IDLE; default 1000, and 500 for peers, where each is a process
+#	IDLE, IDLE_PEER  connections in IDLE; default 2000, and 500 for peers, where each is a process
+#	IMAP_SIZES       numbers of messages for imap; default "1000 10000 100000"
 #	BENCH_DIR        for everything written; default /var/tmp/mox-bench; not on a tmpfs
 #	MOX      the program, default ./mox
 set -euo pipefail
@@ -24,8 +25,9 @@ read -ra servers <<<"${SERVERS:-mox dovecot postfix}"
 ROUNDS=${ROUNDS:-3}
 SCALE=${SCALE:-100}
 QUIET=${QUIET:-75}
-IDLE=${IDLE:-1000}
+IDLE=${IDLE:-2000}
 IDLE_PEER=${IDLE_PEER:-500}
+IMAP_SIZES=${IMAP_SIZES:-1000 10000 100000}
 BENCH_DIR=${BENCH_DIR:-/var/tmp/mox-bench}
 MOX=$(realpath -m "${MOX:-./mox}")
 export MOX MOX_DIR=$BENCH_DIR/mox PEERS_DIR=$BENCH_DIR/peers
@@ -307,9 +309,39 @@ part_idle() {
 	unmeasured "$1"
 	if [[ $1 == mox ]]; then
 		measure "$1" idle imap-idle -accounts $accounts -k "$IDLE" -c 10 -n 50
+		fresh "$1"
+		PIDS=$(server pids "$1")
+		unmeasured "$1"
+		measure "$1" "idle tls" imap-idle -imap "$MOX_IMAPS" -imaptls -accounts $accounts -k "$IDLE" -c 10 -n 50
+		fresh "$1"
+		PIDS=$(server pids "$1")
+		unmeasured "$1"
+		measure "$1" "idle exists" imap-idle -accounts 1 -k 1000 -c 10 -n 50
 	else # with that many, Dovecot can be half a minute late
 		measure "$1" idle imap-idle -accounts $accounts -k "$IDLE_PEER" -c 10 -n 1
 	fi
+}
+
+# part_imap fills mailboxes of several sizes, a server anew for each, and has clients
+# read, search and change them.
+part_imap() {
+	local n
+	for n in $IMAP_SIZES; do
+		fresh "$1"
+		PIDS=$(server pids "$1")
+		measure "$1" "imap filling" smtp-deliver -accounts 1 -c 10 -n "$n" -per 100 -drain -settle 2s
+		sync
+		sleep 2
+		measure "$1" "imap n=$n" imap-sync -accounts 1 -c 1
+		measure "$1" "imap n=$n" imap-sync -accounts 1 -c 4
+		measure "$1" "imap n=$n" imap-select -k 20
+		measure "$1" "imap n=$n" imap-search -k 5
+		measure "$1" "imap n=$n" imap-store -accounts 1 -c 1 -n "$(scaled 2000)"
+		for _ in 1 2 3; do
+			measure "$1" "imap n=$n" imap-resync -k 100
+		done
+		((n != 10000)) || measure "$1" "imap mixed" imap-mixed -accounts 1 -c 10 -duration 20s
+	done
 }
 
 # started measures a start, and the memory then.
@@ -393,7 +425,7 @@ machine() {
 }
 
 parts=("$@")
-((${#parts[@]})) || parts=(disk deliver submit account syncs first-sync idle login queue backup start)
+((${#parts[@]})) || parts=(disk deliver submit account syncs first-sync imap idle login queue backup start)
 for part in "${parts[@]}"; do
 	[[ $(type -t "part_${part/-/_}") == function ]] || fail "no part $part"
 done

@@ -76,7 +76,9 @@ var (
 	fullLine      = line{"50,000 messages", "one-account full", "smtp-deliver", ""}
 	envelopesLine = syncLineOf("envelopes and structure, first time", "imap-sync envelopes", "c=1 pass=1")
 	bodiesLine    = syncLineOf("bodies, first time", "imap-sync bodies", "c=1 pass=1")
-	idleLine      = line{"connections in IDLE", "idle", "imap-idle open", ""}
+	idleLine      = line{"plain", "idle", "imap-idle open", ""}
+	idleTLSLine   = line{"TLS", "idle tls", "imap-idle open", ""}
+	existsLine    = line{"1,000 of one account", "idle exists", "imap-idle last EXISTS", ""}
 	startLine     = line{"exec to banner, 10 accounts without mail", "start", "startup", ""}
 	startMailLine = line{"exec to banner, 2,000 messages", "start with mail", "startup", ""}
 	rssLine       = line{"memory after that", "start", "rss", ""}
@@ -109,7 +111,7 @@ func sections() []section {
 		deliver.goals = append(deliver.goals, goal{fmt.Sprintf("KiB written per message at c=%d", c), deliver.lines[i], line{}, "", extra("disk_written_kib_per_op"), nil, 40, true},
 			goal{fmt.Sprintf("CPU ms per message at c=%d", c), deliver.lines[i], line{}, "", extra("server_cpu_ms_per_op"), nil, 1, true})
 	}
-	return []section{
+	sections := []section{
 		deliver,
 		submissions(deliver.columns),
 		relays(deliver.columns),
@@ -151,13 +153,16 @@ func sections() []section {
 			{"envelopes and structure first time, times Dovecot's", envelopesLine, envelopesLine, "dovecot", perSec, perSec, 5, false},
 			{"bodies in MB/s, times Dovecot's", bodiesLine, bodiesLine, "dovecot", mbps, mbps, 1, false},
 		}},
-		{"Memory per connection in IDLE, plain", []line{idleLine}, []column{
+		{"Memory per connection in IDLE", []line{idleLine, idleTLSLine}, []column{
 			{"connections", func(r Result) (float64, bool) { return float64(r.Ops), true }, "%.0f"},
 			{"RSS KiB", extra("rss_per_conn_kib"), "%.0f"}, {"PSS KiB", extra("pss_per_conn_kib"), "%.0f"}, {"private KiB", extra("private_per_conn_kib"), "%.0f"},
 			{"processes", extra("processes"), "%.0f"},
-		}, []goal{{"RSS KiB per idle connection", idleLine, line{}, "", extra("rss_per_conn_kib"), nil, 40, true}}},
-		{"From reply to EXISTS on all idle connections of the account", []line{{"last EXISTS", "idle", "imap-idle last EXISTS", ""}},
-			[]column{{"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, nil},
+		}, []goal{
+			{"RSS KiB per idle connection, plain", idleLine, line{}, "", extra("rss_per_conn_kib"), nil, 32, true},
+			{"RSS KiB per idle connection, TLS", idleTLSLine, line{}, "", extra("rss_per_conn_kib"), nil, 64, true},
+		}},
+		{"From reply to EXISTS on all idle connections of the account", []line{existsLine, {"by TLS, of an account with a tenth", "idle tls", "imap-idle last EXISTS", ""}},
+			[]column{{"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, []goal{{"ms until the last of 1,000 is told", existsLine, line{}, "", p50, nil, 5, true}}},
 		{"Start and size", []line{startLine, rssLine, startMailLine, rssMailLine, binaryLine}, []column{
 			{"ms", p50, "%.0f"}, {"RSS MiB", mib("rss_kib"), "%.1f"}, {"PSS MiB", mib("pss_kib"), "%.1f"}, {"MB", extra("megabytes"), "%.1f"},
 		}, []goal{
@@ -173,6 +178,7 @@ func sections() []section {
 			{"bbolt, one row per transaction", "disk", "fsync bbolt Update", "c=1"},
 		}, []column{{"/s", perSec, "%.0f"}, {"p50 ms", p50, "%.2f"}, {"p99 ms", p99, "%.2f"}}, nil},
 	}
+	return append(sections, imapSections()...)
 }
 
 // backups is the section for deliveries while one backup after the other is made.
