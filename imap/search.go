@@ -3,7 +3,7 @@ package imap
 import (
 	"slices"
 	"strconv"
-	"strings"
+	"unicode/utf8"
 )
 
 // Names of search keys that are not words of the grammar.
@@ -26,7 +26,7 @@ type SearchKey struct {
 	Key    string      // In upper case: a word of the grammar, SearchAnd or SearchSeq.
 	Keys   []SearchKey // Operands: of AND any number, of NOT one, of OR two.
 	Header string      // Name of the field, for HEADER.
-	Text   string      // String to look for, in UTF-8; or the keyword, for KEYWORD and UNKEYWORD; or an object id.
+	Text   string      // String to look for, in UTF-8; or the keyword, for KEYWORD and UNKEYWORD; or an object id; or the name of a FILTER.
 	Date   Date        // For BEFORE, ON, SINCE and those with SENT.
 	Size   int64       // In bytes, for LARGER and SMALLER; the mod-sequence for MODSEQ; seconds for YOUNGER and OLDER.
 	Set    NumSet      // For UID and SearchSeq.
@@ -48,10 +48,11 @@ const (
 	argModSeq
 	argObject
 	argSeconds
+	argFilter
 )
 
 // searchArgs has every search key of RFC 3501 and RFC 9051, and those of RFC 7162, RFC
-// 8474, RFC 5032 and RFC 8514.
+// 8474, RFC 5032, RFC 8514 and RFC 5466.
 var searchArgs = map[string]searchArg{
 	"ALL": argNone, "ANSWERED": argNone, "DELETED": argNone, "DRAFT": argNone, "FLAGGED": argNone, "SEEN": argNone,
 	"UNANSWERED": argNone, "UNDELETED": argNone, "UNDRAFT": argNone, "UNFLAGGED": argNone, "UNSEEN": argNone,
@@ -64,79 +65,58 @@ var searchArgs = map[string]searchArg{
 	"EMAILID": argObject, "THREADID": argObject,
 	"YOUNGER": argSeconds, "OLDER": argSeconds,
 	"SAVEDBEFORE": argDate, "SAVEDON": argDate, "SAVEDSINCE": argDate, "SAVEDATESUPPORTED": argNone,
+	"FILTER": argFilter,
 }
-
-// SearchReturn is the set of result options of SEARCH (RFC 4731, RFC 5182).
-type SearchReturn uint8
-
-// The result options.
-const (
-	ReturnMin SearchReturn = 1 << iota
-	ReturnMax
-	ReturnAll
-	ReturnCount
-	ReturnSave
-)
-
-var returnNames = []struct {
-	name string
-	bit  SearchReturn
-}{{"MIN", ReturnMin}, {"MAX", ReturnMax}, {"ALL", ReturnAll}, {"COUNT", ReturnCount}, {"SAVE", ReturnSave}}
 
 // Search is what SEARCH takes.
 type Search struct {
-	Extended bool         // RETURN was given: the answer is an ESEARCH response also in IMAP4rev1.
-	Return   SearchReturn // ReturnAll for "RETURN ()", as the RFC says; 0 if not Extended.
-	Charset  string       // In upper case; empty if not given. Other than US-ASCII and UTF-8 the decoder refuses.
-	Key      SearchKey    // Always SearchAnd.
+	SearchOptions
+	Charset string    // In upper case; empty if not given. Other than US-ASCII and UTF-8 the decoder refuses.
+	Key     SearchKey // Always SearchAnd.
 }
 
-// Search reads the arguments of SEARCH, after the space.
+// Search reads the arguments of SEARCH, after the space. If it fails it still
+// returns the options, which were before what is wrong: a search that is refused may
+// have to empty the saved result.
+//
+//	search = "SEARCH" [search-return-opts] SP search-program
+//	search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)
 func (d *Decoder) Search() Search {
-	var s Search
-	if d.TakeWord("RETURN") {
-		d.Needs("ESEARCH")
-		s.Extended = true
-		d.SP()
-		s.Return = d.searchReturn()
-		d.SP()
-	}
+	s := Search{SearchOptions: d.TakeSearchOptions()}
 	if d.TakeWord("CHARSET") {
 		d.SP()
-		s.Charset = d.charset()
+		s.Charset = upper(d.AString())
 		d.SP()
 	}
-	p := searchParser{d: d}
+	p := searchParser{d: d, foreign: !knownCharset(s.Charset)}
 	s.Key = SearchKey{Key: SearchAnd, Keys: p.keys()}
+	if p.foreign && d.err == nil {
+		err := No(badCharset, charsetText)
+		if s.Key.Has("FILTER") {
+			err.Type = "BAD" // RFC 5466, section 3.1.
+		}
+		d.FailWith(err)
+	}
 	if d.err != nil {
-		return Search{}
+		return Search{SearchOptions: s.SearchOptions}
 	}
 	return s
 }
 
-func (d *Decoder) searchReturn() SearchReturn {
-	var bits SearchReturn
-	n := d.ListOrEmpty(func() {
-		word := d.Word()
-		for _, o := range returnNames {
-			if o.name == word {
-				bits |= o.bit
-				return
-			}
-		}
-		d.Fail("unknown SEARCH result option %+q", word)
-	})
-	if n == 0 {
-		return ReturnAll
-	}
-	return bits
-}
+// What a client gets for a charset that we can't search in.
+const (
+	badCharset  = "BADCHARSET (US-ASCII UTF-8)"
+	charsetText = "only these charsets are supported"
+)
+
+// knownCharset tells whether we can search in a charset; empty is the default.
+func knownCharset(name string) bool { return name == "" || name == "US-ASCII" || name == "UTF-8" }
 
 // charset reads the name of a charset that we can search in.
 func (d *Decoder) charset() string {
 	name := upper(d.AString())
-	if d.err == nil && name != "US-ASCII" && name != "UTF-8" {
-		d.FailWith(No("BADCHARSET (US-ASCII UTF-8)", "only these charsets are supported"))
+	if d.err == nil && !knownCharset(name) {
+		d.FailWith(No(badCharset, charsetText))
 	}
 	return name
 }
@@ -144,6 +124,7 @@ func (d *Decoder) charset() string {
 // searchParser reads search keys and counts them.
 type searchParser struct {
 	d            *Decoder
+	foreign      bool // The texts are in a charset that we don't know.
 	count, depth int
 }
 
@@ -196,7 +177,7 @@ func (p *searchParser) argument(k *SearchKey, arg searchArg) {
 	d := p.d
 	switch arg {
 	case argText:
-		k.Text = d.searchText()
+		k.Text = p.text()
 	case argKeyword:
 		k.Text = d.Keyword()
 	case argDate:
@@ -209,12 +190,14 @@ func (p *searchParser) argument(k *SearchKey, arg searchArg) {
 		k.Text = d.ObjectID()
 	case argSeconds:
 		k.Size = int64(d.NonZero())
+	case argFilter:
+		k.Text = d.FilterName()
 	case argSet:
 		k.Set = d.NumSet()
 	case argHeader:
 		k.Header = d.AString()
 		d.SP()
-		k.Text = d.searchText()
+		k.Text = p.text()
 	case argKey:
 		k.Keys = []SearchKey{p.key()}
 	case argTwoKeys:
@@ -224,12 +207,12 @@ func (p *searchParser) argument(k *SearchKey, arg searchArg) {
 	}
 }
 
-// searchText reads a string to look for. One that is not UTF-8 can't be in any
+// text reads a string to look for. One that is not UTF-8 can't be in any
 // text, so the client must mean another charset.
-func (d *Decoder) searchText() string {
-	s := d.AString()
-	if strings.ToValidUTF8(s, "") != s {
-		d.FailWith(No("BADCHARSET (US-ASCII UTF-8)", "search text is not UTF-8"))
+func (p *searchParser) text() string {
+	s := p.d.AString()
+	if !p.foreign && !utf8.ValidString(s) {
+		p.d.FailWith(No(badCharset, "search text is not UTF-8"))
 	}
 	return s
 }
@@ -237,19 +220,7 @@ func (d *Decoder) searchText() string {
 // Append appends the arguments as a client writes them, with literals as
 // non-synchronizing ones.
 func (s Search) Append(b []byte) []byte {
-	if s.Extended {
-		b = append(b, "RETURN ("...)
-		for _, o := range returnNames {
-			if s.Return&o.bit == 0 {
-				continue
-			}
-			if b[len(b)-1] != '(' {
-				b = append(b, ' ')
-			}
-			b = append(b, o.name...)
-		}
-		b = append(b, ") "...)
-	}
+	b = s.SearchOptions.Append(b)
 	if s.Charset != "" {
 		b = append(append(append(b, "CHARSET "...), s.Charset...), ' ')
 	}
@@ -277,7 +248,7 @@ func (k SearchKey) Append(b []byte) []byte {
 	switch arg {
 	case argText:
 		b = AppendString(b, k.Text, true)
-	case argKeyword, argObject:
+	case argKeyword, argObject, argFilter:
 		b = append(b, k.Text...)
 	case argDate:
 		b = k.Date.Append(b)

@@ -19,7 +19,28 @@ func TestSearch(t *testing.T) {
 		{"a text that is not UTF-8", "SUBJECT {1}\r\n\xfc", "!NO [BADCHARSET"},
 		{"result options", "RETURN (count MIN) ALL", "RETURN (MIN COUNT) ALL"},
 		{"no result options", "RETURN () ALL", "RETURN (ALL) ALL"},
-		{"an unknown result option", "RETURN (PARTIAL) ALL", "!BAD unknown SEARCH result option"},
+		{"an unknown result option", "RETURN (PARTS) ALL", "!BAD unknown SEARCH result option"},
+		{"a part", "RETURN (partial 1:500 COUNT) ALL", "RETURN (COUNT PARTIAL 1:500) ALL"},
+		{"a part, the other way round", "RETURN (PARTIAL 500:400) ALL", "RETURN (PARTIAL 500:400) ALL"},
+		{"a part from the end", "RETURN (PARTIAL -1:-100) ALL", "RETURN (PARTIAL -1:-100) ALL"},
+		{"a part without range", "RETURN (PARTIAL) ALL", "!BAD expected space"},
+		{"a part from one end to the other", "RETURN (PARTIAL 1:-1) ALL", "!BAD expected number"},
+		{"a part from the end to the begin", "RETURN (PARTIAL -1:1) ALL", "!BAD expected \"-\""},
+		{"a part with the largest", "RETURN (PARTIAL 1:*) ALL", "!BAD expected number"},
+		{"a part that begins at 0", "RETURN (PARTIAL 0:5) ALL", "!BAD expected a number above 0"},
+		{"a part of one number", "RETURN (PARTIAL 5) ALL", "!BAD expected \":\""},
+		{"two parts", "RETURN (PARTIAL 1:2 PARTIAL 3:4) ALL", "!BAD only one of ALL and PARTIAL"},
+		{"a part and all", "RETURN (PARTIAL 1:2 ALL) ALL", "!BAD only one of ALL and PARTIAL"},
+		{"all and a part", "RETURN (ALL PARTIAL 1:2) ALL", "!BAD only one of ALL and PARTIAL"},
+		{"updates", "RETURN (UPDATE CONTEXT COUNT) ALL", "RETURN (COUNT UPDATE CONTEXT) ALL"},
+		{"updates with items", "RETURN (UPDATE (UID BODY.PEEK[HEADER]) MIN) ALL", "RETURN (MIN UPDATE (UID BODY.PEEK[HEADER])) ALL"},
+		{"updates with items, without space", "RETURN (UPDATE(UID)) ALL", "RETURN (UPDATE (UID)) ALL"},
+		{"updates with unknown items", "RETURN (UPDATE (X)) ALL", "!BAD unknown FETCH item"},
+		{"a filter", "FILTER on-the-road SINCE 3-Dec-2002", "FILTER on-the-road SINCE 3-Dec-2002"},
+		{"a filter with a slash", "FILTER a/b", "!BAD filter name with slash"},
+		{"a filter in quotes", `FILTER "a"`, "!BAD expected atom"},
+		{"a filter and another charset", "CHARSET KOI8-R FILTER x", "!BAD [BADCHARSET (US-ASCII UTF-8)]"},
+		{"another charset and its text", "CHARSET KOI8-R TEXT {1}\r\n\xfc", "!NO [BADCHARSET (US-ASCII UTF-8)] only these"},
 		{"a sequence set", "2,4:* UID 1:*", "2,4:* UID 1:*"},
 		{"a saved result", "$ SMALLER 4096", "$ SMALLER 4096"},
 		{"lists", "OR (SEEN (DRAFT)) NOT (1 2)", "OR (SEEN (DRAFT)) NOT (1 2)"},
@@ -60,6 +81,7 @@ func TestSearch(t *testing.T) {
 func FuzzSearch(f *testing.F) {
 	f.Add(`RETURN (SAVE) CHARSET UTF-8 OR (FROM "ü" 1:*) NOT HEADER x ""`)
 	f.Add("UID $ SENTON 1-Feb-1994 LARGER 0")
+	f.Add("RETURN (PARTIAL -5:-1 UPDATE (UID BODY[1.MIME]<0.5>) CONTEXT) FILTER x OLDER 5")
 	f.Add("TEXT {4+}\r\na\r\nb KEYWORD k")
 	f.Fuzz(func(t *testing.T, text string) {
 		d := NewDecoder(text)
@@ -73,4 +95,47 @@ func FuzzSearch(f *testing.F) {
 			t.Fatalf("%+v written as %q: %+v, %v", s, b, again, d.Err())
 		}
 	})
+}
+
+func TestPartialRange(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name     string
+		p        PartialRange
+		n        int
+		from, to int
+	}{
+		{"within", PartialRange{First: 2, Last: 4}, 10, 1, 4},
+		{"the other way round", PartialRange{First: 4, Last: 2}, 10, 1, 4},
+		{"ends behind", PartialRange{First: 9, Last: 20}, 10, 8, 10},
+		{"is behind", PartialRange{First: 11, Last: 20}, 10, 10, 10},
+		{"the largest numbers", PartialRange{First: 1<<32 - 1, Last: 1<<32 - 1}, 10, 10, 10},
+		{"of nothing", PartialRange{First: 1, Last: 5}, 0, 0, 0},
+		{"from the end", PartialRange{1, 3, true}, 10, 7, 10},
+		{"from the end, the other way round", PartialRange{3, 1, true}, 10, 7, 10},
+		{"from the end, in the middle", PartialRange{4, 6, true}, 10, 4, 7},
+		{"from the end, more than there are", PartialRange{8, 20, true}, 10, 0, 3},
+		{"from the end, before the first", PartialRange{11, 20, true}, 10, 0, 0},
+		{"from the end of nothing", PartialRange{1, 5, true}, 0, 0, 0},
+	} {
+		if from, to := tc.p.Within(tc.n); from != tc.from || to != tc.to {
+			t.Errorf("%s: got %d to %d", tc.name, from, to)
+		}
+	}
+}
+
+func TestParseFilter(t *testing.T) {
+	t.Parallel()
+	k, err := ParseFilter(`OR SMALLER 5000 FROM "boss@example.com"`)
+	if got := string(k.Append(nil)); err != nil || got != `(OR SMALLER 5000 FROM "boss@example.com")` {
+		t.Errorf("got %s, %v", got, err)
+	}
+	for name, value := range map[string]string{
+		"empty": "", "not complete": "OR SMALLER 5000", "with options": "RETURN () ALL", "with a charset": "CHARSET UTF-8 ALL",
+		"with something behind it": "ALL )", "not UTF-8": "FROM \"\xfc\"",
+	} {
+		if k, err := ParseFilter(value); err == nil {
+			t.Errorf("a filter that is %s: got %s", name, k.Append(nil))
+		}
+	}
 }

@@ -12,7 +12,7 @@ import (
 // the one line and is gone when idle returns.
 func (s *session) idle(ctx context.Context, _ command, _ nothing) (imap.Response, error) {
 	s.out.Raw("+ idling").CRLF()
-	s.tell(false)
+	s.tell(ctx, false)
 	if err := s.out.Flush(); err != nil {
 		s.lost = err
 		return imap.Response{}, err
@@ -34,7 +34,7 @@ func (s *session) idle(ctx context.Context, _ command, _ nothing) (imap.Response
 	for {
 		select {
 		case <-s.watch.Signal():
-			s.tell(false)
+			s.tell(ctx, false)
 			if s.out.Buffered() == 0 {
 				continue
 			}

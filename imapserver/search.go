@@ -58,7 +58,7 @@ func (r *searcher) find(ctx context.Context, key imap.SearchKey) ([]store.UID, e
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.match(ctx, m)
+	found, err := r.match(ctx, m, r.sel.uids())
 	if err != nil {
 		return nil, fmt.Errorf("searching: %w", err)
 	}

@@ -99,15 +99,15 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 // read: transactions should be short.
 const filesBatch = 20
 
-// match returns the messages for which m holds.
-func (r *searcher) match(ctx context.Context, m matcher) ([]store.UID, error) {
+// match returns those of the ascending uids for which m holds.
+func (r *searcher) match(ctx context.Context, m matcher, uids []store.UID) ([]store.UID, error) {
 	var found []store.UID
 	batch := entriesBatch
 	if m.cost == costFile {
 		batch = filesBatch
 	}
 	var entries []store.Entry
-	for part := range slices.Chunk(r.sel.uids(), batch) {
+	for part := range slices.Chunk(uids, batch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package imapserver
 
 import (
+	"context"
 	"slices"
 	"strconv"
 
@@ -111,7 +112,7 @@ func (sel *selection) known(uids []store.UID) []store.UID {
 // tell writes what has changed since the client was last told. With
 // keepNumbers it holds back removals, and so all sequence numbers stay:
 // RFC 9051, section 7.5.1, wants that during FETCH, STORE and SEARCH.
-func (s *session) tell(keepNumbers bool) {
+func (s *session) tell(_ context.Context, keepNumbers bool) {
 	mode := store.TakeAll
 	if keepNumbers {
 		mode = store.TakeNoExpunge

@@ -276,7 +276,7 @@ func (s *session) execute(ctx context.Context, text string) (tag, name string, r
 		s.logFailure(ctx, name, resp, err)
 	}
 	if s.account != nil {
-		s.tell(cmd.bySeq || s.byNumber)
+		s.tell(ctx, cmd.bySeq || s.byNumber)
 		if s.expunged && s.sel != nil && resp.Type == "OK" && resp.Code == "" {
 			resp.Code = s.highest() // RFC 7162, sections 3.2.7 and 3.2.9.
 		}
