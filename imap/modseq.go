@@ -15,17 +15,20 @@ func (d *Decoder) ModSeq() int64 {
 	return n
 }
 
-// FetchModifiers are those of FETCH, RFC 7162, section 3.1.4.1 and 3.2.6.
+// FetchModifiers are those of FETCH, RFC 7162, section 3.1.4.1 and 3.2.6, and RFC 9394,
+// section 3.3.
 type FetchModifiers struct {
-	Changed  bool  // CHANGEDSINCE was given.
-	Since    int64 // Only messages with a higher mod-sequence.
-	Vanished bool  // And those that were removed since.
+	Changed  bool          // CHANGEDSINCE was given.
+	Since    int64         // Only messages with a higher mod-sequence.
+	Vanished bool          // And those that were removed since.
+	Partial  *PartialRange // Only these of the messages named; then the others count. Nil: all.
 }
 
 // FetchModifiers reads optional modifiers:
 //
 //	fetch-modifiers = SP "(" fetch-modifier *(SP fetch-modifier) ")"
-//	fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"
+//	fetch-modifier = "CHANGEDSINCE" SP mod-sequence-value / "VANISHED" /
+//	                 "PARTIAL" SP partial-range
 func (d *Decoder) FetchModifiers() (m FetchModifiers) {
 	if !d.TakeSP() {
 		return m
@@ -37,6 +40,10 @@ func (d *Decoder) FetchModifiers() (m FetchModifiers) {
 			m.Changed, m.Since = true, d.ModSeq()
 		case word == "VANISHED" && !m.Vanished:
 			m.Vanished = true
+		case word == "PARTIAL" && m.Partial == nil:
+			d.SP()
+			p := d.PartialRange()
+			m.Partial = &p
 		default:
 			d.Fail("unexpected FETCH modifier %+q", word)
 		}

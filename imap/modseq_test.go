@@ -49,17 +49,24 @@ func TestSelectParams(t *testing.T) {
 func TestModifiers(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, text, want string }{
-		{"none", "", "{false 0 false}"},
-		{"CHANGEDSINCE", " (changedsince 12)", "{true 12 false}"},
-		{"CHANGEDSINCE 0, as some send", " (CHANGEDSINCE 0)", "{true 0 false}"},
-		{"both", " (CHANGEDSINCE 12 VANISHED)", "{true 12 true}"},
-		{"both, in the other order", " (VANISHED CHANGEDSINCE 12)", "{true 12 true}"},
+		{"none", "", "{false 0 false <nil>}"},
+		{"CHANGEDSINCE", " (changedsince 12)", "{true 12 false <nil>}"},
+		{"CHANGEDSINCE 0, as some send", " (CHANGEDSINCE 0)", "{true 0 false <nil>}"},
+		{"both", " (CHANGEDSINCE 12 VANISHED)", "{true 12 true <nil>}"},
+		{"both, in the other order", " (VANISHED CHANGEDSINCE 12)", "{true 12 true <nil>}"},
+		{"PARTIAL", " (PARTIAL -1:-3)", "false 0 false -1:-3"},
+		{"PARTIAL and others", " (partial 5:1 CHANGEDSINCE 3)", "true 3 false 5:1"},
+		{"PARTIAL twice", " (PARTIAL 1:2 PARTIAL 1:2)", "!unexpected"},
 		{"VANISHED alone", " (VANISHED)", "!needs CHANGEDSINCE"},
 		{"twice", " (CHANGEDSINCE 1 CHANGEDSINCE 1)", "!unexpected"},
 		{"an empty list", " ()", "!expected a list"},
 	} {
 		d := NewDecoder(tc.text)
-		got := fmt.Sprint(d.FetchModifiers())
+		m := d.FetchModifiers()
+		got := fmt.Sprint(m)
+		if m.Partial != nil {
+			got = fmt.Sprint(m.Changed, m.Since, m.Vanished, " ", string(m.Partial.Append(nil)))
+		}
 		if err := d.End(); err != nil {
 			got = "!" + err.Error()
 		}

@@ -46,6 +46,9 @@ type SearchOptions struct {
 	Update []FetchItem
 }
 
+// Saves tells whether what is found is to be saved, as "$" (RFC 5182).
+func (o SearchOptions) Saves() bool { return o.Return&ReturnSave != 0 }
+
 // TakeSearchOptions reads result options and the space behind them, if there are
 // any:
 //

@@ -57,9 +57,16 @@ func (s *session) fetch(ctx context.Context, cmd command, req fetchRequest) (ima
 	if req.Vanished && (!cmd.byUID || !s.qresync) {
 		return imap.Response{}, imap.Bad("VANISHED is for UID FETCH after ENABLE QRESYNC")
 	}
+	if req.Partial != nil && !cmd.byUID {
+		return imap.Response{}, imap.Bad("PARTIAL is for UID FETCH")
+	}
 	uids, err := s.sel.resolve(req.set, cmd.byUID)
 	if err != nil {
 		return imap.Response{}, err
+	}
+	if req.Partial != nil {
+		from, to := req.Partial.Within(len(uids))
+		uids = uids[from:to]
 	}
 	if req.asksModSeq() {
 		s.awareOfModSeq()

@@ -22,6 +22,25 @@ func parseSearch(d *imap.Decoder) (req searchRequest) {
 	return req
 }
 
+// bindSearch is bind for commands that can save what they find. One that asks for
+// it and fails with NO empties the saved result, RFC 9051, section 6.4.4.1, also if
+// it is its arguments that are refused.
+func bindSearch[T interface{ Saves() bool }](
+	parse func(*imap.Decoder) T,
+	run func(*session, context.Context, command, T) (imap.Response, error),
+) handler {
+	return func(s *session, ctx context.Context, cmd command, d *imap.Decoder) (resp imap.Response, err error) {
+		req := parse(d)
+		if err = d.End(); err == nil {
+			resp, err = run(s, ctx, cmd, req)
+		}
+		if err != nil && req.Saves() && s.sel != nil && statusFor(err).Type == "NO" {
+			s.sel.saved = nil
+		}
+		return resp, err
+	}
+}
+
 // search answers SEARCH (RFC 9051, section 6.4.4).
 func (s *session) search(ctx context.Context, cmd command, req searchRequest) (imap.Response, error) {
 	if req.Return == 0 {
@@ -30,26 +49,35 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	s.byNumber = req.Key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
 	found, err := s.searcher().find(ctx, req.Key)
 	if err != nil {
-		if req.Return&imap.ReturnSave != 0 && statusFor(err).Type == "NO" {
-			s.sel.saved = nil // RFC 5182, section 2.1.
-		}
 		return imap.Response{}, err
 	}
-	if req.Return&imap.ReturnSave != 0 {
-		s.sel.saved = toSave(found, req.Return)
-	}
-	highest := int64(0)
-	if req.Key.Has("MODSEQ") {
-		s.awareOfModSeq()
-		highest = s.newest(toSave(found, req.Return)) // RFC 7162, section 3.1.10, as with SAVE.
-	}
+	chosen := choose(found, req.SearchOptions)
+	s.save(chosen, req.SearchOptions)
+	highest := s.highestOf(chosen, req.Key)
 	switch {
 	case req.Extended || s.rev2:
-		s.writeESearch(cmd, req, found, highest)
+		s.writeESearch(cmd, req.SearchOptions, found, highest)
 	default:
 		s.writeSearch(cmd, found, highest)
 	}
 	return imap.OK("", "done"), nil
+}
+
+// save makes messages what "$" stands for, if that is asked for.
+func (s *session) save(chosen []store.UID, o imap.SearchOptions) {
+	if o.Saves() {
+		s.sel.saved = chosen
+	}
+}
+
+// highestOf returns the mod-sequence that is to be told of messages that a search
+// with MODSEQ chose (RFC 7162, sections 3.1.6 and 3.1.10), 0 for none.
+func (s *session) highestOf(chosen []store.UID, key imap.SearchKey) int64 {
+	if !key.Has("MODSEQ") {
+		return 0
+	}
+	s.awareOfModSeq()
+	return s.newest(chosen)
 }
 
 // find returns the messages that fulfil a key, ascending.
@@ -65,26 +93,37 @@ func (r *searcher) find(ctx context.Context, key imap.SearchKey) ([]store.UID, e
 	return found, nil
 }
 
-// toSave returns which of the messages found "$" stands for afterwards (RFC
-// 5182, section 2.4): all, unless only the ends were asked for.
-func toSave(found []store.UID, options imap.SearchReturn) []store.UID {
-	if len(found) == 0 || options&(imap.ReturnAll|imap.ReturnCount) != 0 {
-		return found
+// choose returns those of the messages found, in whatever order, that the answer is
+// about, ascending: all, unless only a part and the ends are asked for. They are
+// what "$" stands for afterwards (RFC 5182, section 2.4, and RFC 9394, section 3.2).
+func choose(found []store.UID, o imap.SearchOptions) []store.UID {
+	const few = imap.ReturnMin | imap.ReturnMax | imap.ReturnPartial
+	if len(found) > 0 && o.Return&few != 0 && o.Return&(imap.ReturnAll|imap.ReturnCount) == 0 {
+		found = chooseFew(found, o)
 	}
-	first, last := found[0], found[len(found)-1]
-	switch options & (imap.ReturnMin | imap.ReturnMax) {
-	case imap.ReturnMin:
-		return []store.UID{first}
-	case imap.ReturnMax:
-		return []store.UID{last}
-	case imap.ReturnMin | imap.ReturnMax:
-		return slices.Compact([]store.UID{first, last})
+	if !slices.IsSorted(found) {
+		found = slices.Sorted(slices.Values(found))
 	}
-	return found
+	return slices.Compact(found)
 }
 
-// numbersOf returns what the client is to see of messages: UIDs or sequence
-// numbers, both ascending.
+func chooseFew(found []store.UID, o imap.SearchOptions) []store.UID {
+	var few []store.UID
+	if o.Return&imap.ReturnMin != 0 {
+		few = append(few, found[0])
+	}
+	if o.Return&imap.ReturnPartial != 0 {
+		from, to := o.Partial.Within(len(found))
+		few = append(few, found[from:to]...)
+	}
+	if o.Return&imap.ReturnMax != 0 {
+		few = append(few, found[len(found)-1])
+	}
+	return few
+}
+
+// numbersOf returns what the client is to see of messages, in the same order: UIDs
+// or sequence numbers.
 func (s *session) numbersOf(uids []store.UID, byUID bool) []uint32 {
 	out := make([]uint32, 0, len(uids))
 	for _, uid := range uids {
@@ -117,9 +156,9 @@ func (s *session) writeSearch(cmd command, found []store.UID, highest int64) {
 }
 
 // writeESearch writes the response of RFC 4731, likewise. If only SAVE was asked for
-// there is none.
-func (s *session) writeESearch(cmd command, req searchRequest, found []store.UID, highest int64) {
-	if req.Return == imap.ReturnSave {
+// there is none. What was found is in the order that was asked for.
+func (s *session) writeESearch(cmd command, o imap.SearchOptions, found []store.UID, highest int64) {
+	if o.Return == imap.ReturnSave {
 		return
 	}
 	numbers := s.numbersOf(found, cmd.byUID)
@@ -127,23 +166,39 @@ func (s *session) writeESearch(cmd command, req searchRequest, found []store.UID
 	if cmd.byUID {
 		s.out.Raw(" UID")
 	}
-	if len(numbers) > 0 {
-		if req.Return&imap.ReturnMin != 0 {
-			s.out.Raw(" MIN ").Num(int64(numbers[0]))
-		}
-		if req.Return&imap.ReturnMax != 0 {
-			s.out.Raw(" MAX ").Num(int64(numbers[len(numbers)-1]))
-		}
-		if req.Return&imap.ReturnAll != 0 {
-			s.out.Raw(" ALL ")
-			s.out.Append(func(b []byte) []byte { return imap.AppendNums(b, numbers) })
-		}
+	s.writeResults(o, numbers, highest)
+	s.out.CRLF()
+}
+
+// writeResults writes the items of an ESEARCH response.
+func (s *session) writeResults(o imap.SearchOptions, numbers []uint32, highest int64) {
+	some := len(numbers) > 0
+	if some && o.Return&imap.ReturnMin != 0 {
+		s.out.Raw(" MIN ").Num(int64(numbers[0]))
 	}
-	if req.Return&imap.ReturnCount != 0 {
+	if some && o.Return&imap.ReturnMax != 0 {
+		s.out.Raw(" MAX ").Num(int64(numbers[len(numbers)-1]))
+	}
+	if some && o.Return&imap.ReturnAll != 0 {
+		s.out.Append(func(b []byte) []byte { return imap.AppendNums(append(b, " ALL "...), numbers) })
+	}
+	if o.Return&imap.ReturnPartial != 0 {
+		s.out.Append(func(b []byte) []byte { return appendPartial(b, o.Partial, numbers) })
+	}
+	if o.Return&imap.ReturnCount != 0 {
 		s.out.Raw(" COUNT ").Num(int64(len(numbers)))
 	}
-	if highest > 0 && len(numbers) > 0 {
+	if some && highest > 0 {
 		s.out.Raw(" MODSEQ ").Num(highest)
 	}
-	s.out.CRLF()
+}
+
+// appendPartial appends the item PARTIAL, RFC 9394, section 3.1.
+func appendPartial(b []byte, p imap.PartialRange, numbers []uint32) []byte {
+	b = append(p.Append(append(b, " PARTIAL ("...)), ' ')
+	from, to := p.Within(len(numbers))
+	if from == to {
+		return append(b, "NIL)"...)
+	}
+	return append(imap.AppendNums(b, numbers[from:to]), ')')
 }

@@ -149,8 +149,7 @@ func (r *searcher) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entr
 	return found, nil
 }
 
-// compile makes a matcher of a key. It fails for sequence numbers that do not
-// exist.
+// compile makes a matcher of a key.
 func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, error) {
 	switch k.Key {
 	case imap.SearchAnd:
@@ -161,10 +160,7 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 		if r.s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
 			return matcher{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
 		}
-		uids, err := r.sel.resolve(k.Set, k.Key == "UID")
-		if err != nil {
-			return matcher{}, err
-		}
+		uids := r.sel.existing(k.Set, k.Key == "UID")
 		return onEntry(func(e *store.Entry) bool {
 			_, ok := slices.BinarySearch(uids, e.UID)
 			return ok
@@ -183,6 +179,23 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 		return m, nil
 	}
 	return compileText(k)
+}
+
+// existing returns the messages of a set, ascending, those with numbers that do
+// not exist left out: they are no error in a search (RFC 7377, section 2).
+func (sel *selection) existing(set imap.NumSet, byUID bool) []store.UID {
+	uids := sel.uids()
+	if byUID || set.Saved {
+		found, _ := sel.resolve(set, true) // Only sequence numbers are refused.
+		return found
+	}
+	var found []store.UID
+	for _, r := range set.Resolve(uint32(len(uids))) {
+		if r.First > 0 && int64(r.First) <= int64(len(uids)) {
+			found = append(found, uids[r.First-1:min(int64(r.Last), int64(len(uids)))]...)
+		}
+	}
+	return found
 }
 
 // compileAll makes a matcher that holds if all keys do.
