@@ -117,7 +117,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 	if keepNumbers {
 		mode = store.TakeNoExpunge
 	}
-	changes, _ := s.watch.Take(mode) // What is lost of mailboxes, clients see with LIST.
+	changes := s.watch.Take(mode)
 	if s.sel == nil || s.sel.gone {
 		return
 	}
@@ -139,7 +139,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 			changed = append(changed, c.Entry)
 		case store.MailboxRemoved:
 			s.sel.gone = s.sel.gone || c.MailboxID == s.sel.mailboxID
-		case store.MailboxAdded, store.MailboxRenamed, store.MailboxChanged, store.AnnotationChanged:
+		case store.MailboxAdded, store.MailboxRenamed, store.MailboxChanged, store.AnnotationChanged, store.SubscriptionAdded, store.SubscriptionRemoved:
 		}
 	}
 	s.writeGone(vanished)
@@ -149,7 +149,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 	s.writeFlags(changed, true)
 	if s.sel.gone {
 		s.watch.Unselect()
-	} else if s.qresync && s.sel.view.HoldsBack() {
+	} else if s.qresync && s.sel.view.HeldBack() > 0 {
 		// It may have been told of changes that came after those removals: RFC 7162,
 		// section 3.2.
 		s.writeHighest("some messages are gone, which can't be told now")

@@ -170,10 +170,19 @@ func (a *Account) adopt(ctx context.Context, row accountRow) error {
 	if err != nil {
 		return err
 	}
+	subscribed := map[string]struct{}{}
+	err = bstore.QueryDB[Subscription](ctx, a.db).ForEach(func(s Subscription) error {
+		subscribed[s.Name] = struct{}{}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.size, a.rejects, a.boxes = row.quotaSize(), rejectSums{row.Rejects, row.RejectSize}, boxes
 	a.watermark = watermark{row.JournalID, uint64(row.Watermark)}
+	a.hub.setSubscribed(subscribed)
 	a.hub.setPublished(&row)
 	return nil
 }

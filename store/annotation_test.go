@@ -122,6 +122,9 @@ func TestAnnotations(t *testing.T) {
 	own, other := a.Watch(), a.Watch()
 	defer own.Close()
 	defer other.Close()
+	for _, o := range []*Watch{own, other} {
+		o.Follow(NewFilter([]Rule{{Scope: ScopeAll, Events: EventAnnotations | EventServer}}))
+	}
 	for _, step := range []struct {
 		name string
 		do   func(tx *Tx) error
@@ -188,16 +191,13 @@ func modSeqOf(t testing.TB, a *Account) (modSeq int64) {
 
 func annotationsTold(t testing.TB, w *Watch) string {
 	t.Helper()
-	changes, _ := w.Take(TakeAll)
 	var told []string
-	for _, c := range changes {
-		switch {
-		case c.Kind != AnnotationChanged:
-		case c.Mailbox == nil:
-			told = append(told, ":"+c.Annotation)
-		default:
-			told = append(told, c.Mailbox.Name+":"+c.Annotation)
+	for _, a := range w.News().Annotations {
+		name := ""
+		if a.Mailbox != nil {
+			name = a.Mailbox.Name
 		}
+		told = append(told, name+":"+a.Name)
 	}
 	return strings.Join(told, " ")
 }

@@ -160,6 +160,7 @@ func TestRule10Resync(t *testing.T) {
 	otherWatch, otherSel := selectBox(t, a, "other")
 	for _, o := range []*Watch{goneWatch, inboxWatch, otherWatch} {
 		o.Take(TakeAll)
+		o.Follow(NewFilter([]Rule{{Scope: ScopeAll, Events: EventNames}}))
 	}
 	boom := errors.New("boom")
 	w.faults.ArmNth(FaultCommitAfter, 1, func() error { return boom })
@@ -173,7 +174,7 @@ func TestRule10Resync(t *testing.T) {
 		default:
 			t.Error("a session got no signal")
 		}
-		if _, lost := o.Take(TakeAll); !lost {
+		if o.Take(TakeAll); !o.News().Lost {
 			t.Error("a session does not know that it missed changes of mailboxes")
 		}
 	}
@@ -351,7 +352,7 @@ func TestRule19NotShownBeforeDurable(t *testing.T) {
 		t.Error("a session was told")
 	default:
 	}
-	if changes, _ := watch.Take(TakeAll); len(changes) > 0 || len(sel.UIDs()) != 1 {
+	if changes := watch.Take(TakeAll); len(changes) > 0 || len(sel.UIDs()) != 1 {
 		t.Errorf("session was told %+v", changes)
 	}
 	// Who gives up waiting is let go.

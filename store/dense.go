@@ -46,6 +46,7 @@ type array struct {
 
 	// Guarded by hub.mu.
 	users  int
+	untold int       // Sessions that have not been told of all removals.
 	buffer []*commit // Published while loading.
 
 	mu       sync.RWMutex
@@ -118,7 +119,7 @@ func (r *array) apply(modSeq int64, changes []change) {
 			removed[c.entry.UID] = true
 		case MailboxChanged:
 			r.keywords = c.mailbox.Keywords
-		case MailboxAdded, MailboxRemoved, MailboxRenamed, AnnotationChanged:
+		case MailboxAdded, MailboxRemoved, MailboxRenamed, AnnotationChanged, SubscriptionAdded, SubscriptionRemoved:
 		}
 	}
 	if removed != nil {

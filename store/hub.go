@@ -21,6 +21,8 @@ const (
 	MailboxRenamed
 	MailboxChanged    // Subscription, special use, or keywords.
 	AnnotationChanged // Of a mailbox, or of the account if MailboxID is 0: set or removed.
+	SubscriptionAdded // Of a name, which need not be that of a mailbox.
+	SubscriptionRemoved
 )
 
 // change is a change as the writer makes it.
@@ -33,6 +35,8 @@ type change struct {
 	oldName   string
 
 	annotation string // Name of one that was set or removed.
+	withParent bool   // Of MailboxRenamed: a mailbox above it was.
+	name       string // For subscriptions.
 }
 
 // commit is what one function of a transaction changed.
@@ -47,20 +51,34 @@ type commit struct {
 type hub struct {
 	a *Account
 
-	mu        sync.Mutex
-	published int64 // ModSeq of the last commit that is on disk and distributed.
-	commit    int64 // Its number.
-	waiting   []chan struct{}
-	watches   map[*Watch]struct{}
-	arrays    map[int64]*array
-	closed    bool
+	mu         sync.Mutex
+	published  int64 // ModSeq of the last commit that is on disk and distributed.
+	commit     int64 // Its number.
+	waiting    []chan struct{}
+	watches    map[*Watch]struct{}
+	selecting  map[int64]map[*Watch]struct{} // By the mailbox that they have selected.
+	followers  map[*Watch]struct{}           // Those with a filter.
+	subscribed map[string]struct{}
+	wakes      []*Watch // To be woken when mu is not held any more. Only the writer uses it.
+	arrays     map[int64]*array
+	closed     bool
 }
 
 // arraysKept is how many arrays without users are kept for the next session.
 const arraysKept = 8
 
 func newHub(a *Account) *hub {
-	return &hub{a: a, watches: map[*Watch]struct{}{}, arrays: map[int64]*array{}}
+	return &hub{
+		a: a, watches: map[*Watch]struct{}{}, selecting: map[int64]map[*Watch]struct{}{}, followers: map[*Watch]struct{}{},
+		subscribed: map[string]struct{}{}, arrays: map[int64]*array{},
+	}
+}
+
+// setSubscribed says which names are subscribed to.
+func (h *hub) setSubscribed(names map[string]struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subscribed = names
 }
 
 // setPublished says that all up to row is on disk.
@@ -109,14 +127,26 @@ func (h *hub) waitPublished(ctx context.Context, commit int64) error {
 	}
 }
 
-// publish distributes commits that are on disk, in their order.
-func (h *hub) publish(commits []*commit, row *accountRow) {
+// publish distributes commits that are on disk, in their order. States are the
+// mailboxes that they changed.
+func (h *hub) publish(commits []*commit, states []*Mailbox, row *accountRow) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for _, c := range commits {
 		h.distribute(c)
 	}
+	h.spread(commits, states)
 	h.advance(row.ModSeq, row.Commit)
+	h.mu.Unlock()
+	h.wakeAll()
+}
+
+// wakeAll wakes the sessions that have something to take. They all want h.mu then.
+func (h *hub) wakeAll() {
+	for i, w := range h.wakes {
+		w.wake()
+		h.wakes[i] = nil
+	}
+	h.wakes = h.wakes[:0]
 }
 
 // distribute gives one commit to arrays and sessions. h.mu is held.
@@ -135,7 +165,7 @@ func (h *hub) distribute(c *commit) {
 				r.buffer = append(r.buffer, &commit{c.modSeq, c.origin, part})
 			}
 		}
-		for w := range h.watches {
+		for w := range h.selecting[part[0].mailboxID] {
 			w.take(c, part)
 		}
 		start = end
@@ -220,12 +250,11 @@ func (h *hub) reload(ctx context.Context) error {
 		errs = append(errs, h.reloadArray(ctx, r))
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	for w := range h.watches {
-		w.overflow, w.boxOverflow = w.selected != 0, true
-		w.added, w.removed, w.changed = nil, nil, nil
-		w.signal()
+		w.loseTrack()
 	}
+	h.mu.Unlock()
+	h.wakeAll()
 	return errors.Join(errs...)
 }
 

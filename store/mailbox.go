@@ -356,15 +356,15 @@ func (tx *Tx) RenameMailbox(oldName, newName string) error {
 	}
 	prefix := mb.Name
 	for _, o := range move {
-		if err := tx.renameOne(o.ID, newName+strings.TrimPrefix(o.Name, prefix)); err != nil {
+		if err := tx.renameOne(o.ID, newName+strings.TrimPrefix(o.Name, prefix), o.ID != mb.ID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// renameOne gives one mailbox another name.
-func (tx *Tx) renameOne(id int64, name string) error {
+// renameOne gives one mailbox another name: for itself, or with the one above it.
+func (tx *Tx) renameOne(id int64, name string, withParent bool) error {
 	mb, err := tx.box(id)
 	if err != nil {
 		return err
@@ -379,7 +379,7 @@ func (tx *Tx) renameOne(id int64, name string) error {
 	if err := tx.subscribe(name); err != nil {
 		return err
 	}
-	tx.note(change{kind: MailboxRenamed, mailboxID: id, mailbox: clone(mb), oldName: old})
+	tx.note(change{kind: MailboxRenamed, mailboxID: id, mailbox: clone(mb), oldName: old, withParent: withParent})
 	return nil
 }
 
@@ -440,7 +440,11 @@ func (tx *Tx) subscribe(name string) error {
 		return err
 	}
 	tx.touch()
-	return tx.b.Insert(&Subscription{Name: name})
+	if err := tx.b.Insert(&Subscription{Name: name}); err != nil {
+		return err
+	}
+	tx.note(change{kind: SubscriptionAdded, name: name})
+	return nil
 }
 
 // Unsubscribe removes a name from the subscriptions. Of a mailbox that exists it
@@ -464,6 +468,7 @@ func (tx *Tx) Unsubscribe(name string) error {
 	if err := tx.b.Delete(&Subscription{Name: name}); err != nil {
 		return err
 	}
+	tx.note(change{kind: SubscriptionRemoved, name: name})
 	return tx.noteSubscription(name)
 }
 

@@ -495,7 +495,7 @@ func (m *model) take() {
 // takeOne takes changes and applies them to what the client knows, as a client
 // would: one by one, by sequence number.
 func (m *model) takeOne(s *modelSession, mode TakeMode) {
-	changes, _ := s.w.Take(mode)
+	changes := s.w.Take(mode)
 	if s.sel == nil {
 		return
 	}
@@ -519,7 +519,7 @@ func (m *model) takeOne(s *modelSession, mode TakeMode) {
 			if c.Seq < 1 || c.Seq > len(s.uids) || s.uids[c.Seq-1] != c.Entry.UID {
 				m.t.Errorf("change of UID %d as %d of %v", c.Entry.UID, c.Seq, s.uids)
 			}
-		case MailboxAdded, MailboxRemoved, MailboxRenamed, MailboxChanged:
+		case MailboxAdded, MailboxRemoved, MailboxRenamed, MailboxChanged, AnnotationChanged, SubscriptionAdded, SubscriptionRemoved:
 		}
 	}
 	if !slices.Equal(s.uids, s.sel.UIDs()) {

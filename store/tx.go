@@ -28,6 +28,7 @@ type Tx struct {
 
 	// Of the whole transaction.
 	commits  []*commit
+	states   []*Mailbox // Mailboxes that were changed, as they are after that.
 	staged   []*Staged
 	dirs     map[string]bool // Directories with new files, to be synced before the commit.
 	erases   bool
@@ -107,6 +108,7 @@ func (tx *Tx) endFunction() error {
 			if err := tx.b.Update(mb); err != nil {
 				return fmt.Errorf("writing mailbox %q: %w", mb.Name, err)
 			}
+			tx.states = append(tx.states, clone(mb))
 		}
 	}
 	tx.dirty = map[int64]bool{}

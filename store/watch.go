@@ -19,23 +19,22 @@ type Change struct {
 	// Of an added or changed one it is that after all removals.
 	Entry Entry
 	Seq   int
-
-	// For mailboxes.
-	Mailbox *Mailbox
-	OldName string
-
-	// For annotations. Those that the session itself has set are not among the
-	// changes. Mailbox is nil for one of the account.
-	Annotation string
+	Own   bool // The session added it itself, through UpdateFrom.
 }
 
-// TakeMode says which changes Watch.Take returns.
+// TakeMode says which changes of messages Watch.Take returns. What it doesn't, a later
+// call does.
 type TakeMode uint8
 
-// The modes.
+// The modes are sums of these. Of the first two, only TakeAdded can be alone.
 const (
-	TakeAll       TakeMode = iota + 1
-	TakeNoExpunge          // All but removals in the selected mailbox, as RFC 9051, section 7.5.1, asks during commands that use sequence numbers.
+	TakeAdded TakeMode = 1 << iota
+	TakeRemoved
+	TakeFlags
+	TakeOwn // Everything if the session added or removed messages itself, else nothing. It is alone.
+
+	TakeAll       = TakeAdded | TakeRemoved | TakeFlags
+	TakeNoExpunge = TakeAdded | TakeFlags // As RFC 9051, section 7.5.1, asks during commands that use sequence numbers.
 )
 
 // Watch is a session's registration with the change feed. Its methods are for
@@ -43,6 +42,7 @@ const (
 type Watch struct {
 	h         *hub
 	ch        chan struct{}
+	awake     func() // See OnSignal; nil for none.
 	selection *Selection
 
 	// Guarded by hub.mu.
@@ -50,17 +50,21 @@ type Watch struct {
 	added        []pending // In the selected mailbox.
 	removed      []pending
 	changed      []pending // Not those the session made itself.
-	mailboxes    []change
-	firstRemoved int64 // ModSeq of the oldest removal not yet taken.
-	deleted      int64 // ModSeq of the deletion of the selected mailbox: its messages can be read until Unselect.
-	overflow     bool
-	boxOverflow  bool // More mailbox changes than fit: they are lost but for this.
+	firstRemoved int64     // ModSeq of the oldest removal not yet taken.
+	firstChanged int64     // Of the oldest change of flags not yet taken.
+	deleted      int64     // ModSeq of the deletion of the selected mailbox: its messages can be read until Unselect.
+	tellDeleted  bool      // It was not taken.
+	own          bool      // Some of added and removed is by the session itself.
+	overflow     bool      // More came and went than fits: added and removed are lost.
+	flagsLost    bool      // More flags changed than fit: they are found by ModSeq.
+	signalled    bool      // It was woken, and has not taken anything since.
+	follow       *following
 }
 
 // pending is a message's change that a session has not taken.
 type pending struct {
-	uid    UID
-	modSeq int64
+	uid UID
+	own bool
 }
 
 // Watch registers a session.
@@ -73,76 +77,109 @@ func (a *Account) Watch() *Watch {
 }
 
 // Signal returns a channel on which something can be received when there is
-// something to take.
+// something to take: once, until Take or News is called.
 func (w *Watch) Signal() <-chan struct{} { return w.ch }
+
+// OnSignal makes fn be called, too, whenever there is something to take. It must
+// not wait for anything, since the account's writer calls it, and must not be
+// changed while anything happens in the account: it is for the begin of a session.
+func (w *Watch) OnSignal(fn func()) { w.awake = fn }
 
 // Close ends the registration.
 func (w *Watch) Close() {
 	w.Unselect()
 	w.h.mu.Lock()
 	delete(w.h.watches, w)
+	delete(w.h.followers, w)
 	w.h.mu.Unlock()
 	w.h.a.eraseSoon()
 }
 
-// signal makes Signal receive. hub.mu is held.
+// signal says that there is something to take. hub.mu is held.
 func (w *Watch) signal() {
+	if !w.signalled {
+		w.signalled = true
+		w.h.wakes = append(w.h.wakes, w)
+	}
+}
+
+// wake makes Signal receive. Nothing is held.
+func (w *Watch) wake() {
 	select {
 	case w.ch <- struct{}{}:
 	default:
 	}
+	if w.awake != nil {
+		w.awake()
+	}
 }
 
-// take notes changes of one mailbox. hub.mu is held.
+// loseTrack says that what has changed must be found by comparing. hub.mu is held.
+func (w *Watch) loseTrack() {
+	if w.selected != 0 {
+		w.overflow, w.flagsLost = true, true
+		w.added, w.removed, w.changed = nil, nil, nil
+		if w.firstChanged == 0 {
+			w.firstChanged = w.selection.modSeq + 1
+		}
+	}
+	if w.follow != nil {
+		w.follow.news = News{Lost: true}
+	}
+	w.signal()
+}
+
+// take notes changes of the selected mailbox. hub.mu is held.
 func (w *Watch) take(c *commit, changes []change) {
-	before := len(w.added) + len(w.removed) + len(w.changed) + len(w.mailboxes)
+	before := len(w.added) + len(w.removed) + len(w.changed)
 	for i := range changes {
 		w.takeOne(c, &changes[i])
 	}
-	if len(w.added)+len(w.removed)+len(w.changed)+len(w.mailboxes) != before || w.overflow || w.boxOverflow {
+	if len(w.added)+len(w.removed)+len(w.changed) != before || w.overflow || w.flagsLost || w.tellDeleted {
 		w.signal()
 	}
 }
 
 func (w *Watch) takeOne(c *commit, ch *change) {
-	if ch.kind == MailboxRemoved && ch.mailboxID == w.selected {
-		w.deleted = c.modSeq
-	}
-	if ch.kind == AnnotationChanged && c.origin == w {
-		return // As its client asked for: it knows.
-	}
-	if ch.kind >= MailboxAdded {
-		if len(w.mailboxes) < pendingMax {
-			w.mailboxes = append(w.mailboxes, *ch)
-		} else {
-			w.boxOverflow = true
-		}
-		return
-	}
-	if ch.mailboxID != w.selected || w.selected == 0 {
-		return
-	}
-	if ch.kind == MessageRemoved && w.firstRemoved == 0 {
-		w.firstRemoved = c.modSeq
-	}
-	if w.overflow {
-		return
-	}
-	p := pending{ch.entry.UID, c.modSeq}
+	own := c.origin == w
 	switch ch.kind {
 	case MessageAdded:
-		w.added = append(w.added, p)
-	case MessageRemoved:
-		w.removed = append(w.removed, p)
-	case FlagsChanged:
-		if c.origin != w {
-			w.changed = append(w.changed, p)
+		w.own = w.own || own
+		if !w.overflow {
+			w.added = append(w.added, pending{ch.entry.UID, own})
 		}
-	case MailboxAdded, MailboxRemoved, MailboxRenamed, MailboxChanged, AnnotationChanged:
+	case MessageRemoved:
+		w.own = w.own || own
+		if w.firstRemoved == 0 {
+			w.firstRemoved = c.modSeq
+			w.selection.r.untold++
+		}
+		if !w.overflow {
+			w.removed = append(w.removed, pending{ch.entry.UID, own})
+		}
+	case FlagsChanged:
+		if !own {
+			w.takeFlags(c.modSeq, ch.entry.UID)
+		}
+	case MailboxRemoved:
+		w.deleted, w.tellDeleted = c.modSeq, true
+	case MailboxAdded, MailboxRenamed, MailboxChanged, AnnotationChanged, SubscriptionAdded, SubscriptionRemoved:
 	}
-	if len(w.added)+len(w.removed)+len(w.changed) > pendingMax {
+	if len(w.added)+len(w.removed) > pendingMax {
 		w.overflow = true
-		w.added, w.removed, w.changed = nil, nil, nil
+		w.added, w.removed = nil, nil
+	}
+}
+
+func (w *Watch) takeFlags(modSeq int64, uid UID) {
+	if w.firstChanged == 0 {
+		w.firstChanged = modSeq
+	}
+	if len(w.changed) == pendingMax {
+		w.flagsLost, w.changed = true, nil
+	}
+	if !w.flagsLost {
+		w.changed = append(w.changed, pending{uid: uid})
 	}
 }
 
@@ -154,7 +191,7 @@ type Selection struct {
 	modSeq int64 // Up to which changes were taken.
 
 	highest int64 // Of the mailbox, as far as was taken.
-	holds   bool  // See HoldsBack.
+	holds   int   // See HeldBack.
 }
 
 // Select makes a mailbox the one whose messages the Watch is about.
@@ -168,6 +205,10 @@ func (w *Watch) Select(ctx context.Context, mailboxID int64) (*Selection, error)
 	defer w.h.mu.Unlock()
 	w.selected = mailboxID
 	w.selection = &Selection{w: w, r: r, told: r.newest(), modSeq: w.h.published, highest: r.latest()}
+	if w.h.selecting[mailboxID] == nil {
+		w.h.selecting[mailboxID] = map[*Watch]struct{}{}
+	}
+	w.h.selecting[mailboxID][w] = struct{}{}
 	return w.selection, nil
 }
 
@@ -177,11 +218,18 @@ func (w *Watch) Unselect() {
 		return
 	}
 	r := w.selection.r
-	w.selection = nil
 	w.h.mu.Lock()
+	delete(w.h.selecting[w.selected], w)
+	if len(w.h.selecting[w.selected]) == 0 {
+		delete(w.h.selecting, w.selected)
+	}
 	had := w.firstRemoved > 0 || w.deleted > 0
-	w.selected, w.firstRemoved, w.deleted, w.overflow = 0, 0, 0, false
+	if w.firstRemoved > 0 {
+		w.h.toldOne(r)
+	}
+	w.selection, w.selected, w.firstRemoved, w.firstChanged, w.deleted = nil, 0, 0, 0, 0
 	w.added, w.removed, w.changed = nil, nil, nil
+	w.tellDeleted, w.own, w.overflow, w.flagsLost = false, false, false, false
 	w.h.mu.Unlock()
 	w.h.drop(r)
 	if had {
@@ -193,17 +241,14 @@ func (w *Watch) Unselect() {
 // UIDs()[n-1]. The slice must not be changed; it stays as it is.
 func (s *Selection) UIDs() []UID { return s.told }
 
-// ModSeq returns the ModSeq up to which the session has been told.
-func (s *Selection) ModSeq() int64 { return s.modSeq }
-
 // HighestModSeq returns the ModSeq of the last change to the mailbox and its
 // messages of which the session has been told: it was told of all before, too. A
 // client that knows it can ask what changed since (RFC 7162, section 3.1.2.1).
 func (s *Selection) HighestModSeq() int64 { return s.highest }
 
-// HoldsBack tells whether the last Take left out removals, because sequence numbers
+// HeldBack returns how many removals the last Take left out, because sequence numbers
 // were to stay.
-func (s *Selection) HoldsBack() bool { return s.holds }
+func (s *Selection) HeldBack() int { return s.holds }
 
 // ChangedSince returns the messages that the session has been told of, ascending,
 // that changed after modSeq.
@@ -231,106 +276,138 @@ func (s *Selection) Keywords(e Entry) []string {
 	return keywordsOf(s.r.keywords, int64(e.Bits), s.r.more[e.UID])
 }
 
-// Take returns what has changed since the last call, coalesced: removals of the
+// Take returns what has changed since the last call, coalesced: removals in the
 // selected mailbox, highest sequence number first, then additions, then changed
-// flags, then mailboxes. Flag changes that the session made itself, through
-// UpdateFrom, are left out: it has answered them.
-//
-// lost is true if changes of mailboxes are missing because the session waited
-// too long; changes of the selected mailbox are never lost.
-func (w *Watch) Take(mode TakeMode) (changes []Change, lost bool) {
+// flags, then its own removal. Flag changes that the session made itself, through
+// UpdateFrom, are left out: it has answered them. Nothing is lost, however long a
+// session waits.
+func (w *Watch) Take(mode TakeMode) []Change {
 	w.h.mu.Lock()
-	told := w.firstRemoved > 0 && mode == TakeAll
-	if s := w.selection; s != nil {
-		if w.overflow {
-			changes = w.compare(s, mode)
-		} else {
-			changes = w.takeMessages(s, mode)
-		}
+	w.signalled = false
+	s := w.selection
+	if s == nil {
+		w.h.mu.Unlock()
+		return nil
 	}
-	for i := range w.mailboxes {
-		c := &w.mailboxes[i]
-		changes = append(changes, Change{Kind: c.kind, MailboxID: c.mailboxID, Mailbox: c.mailbox, OldName: c.oldName, Annotation: c.annotation})
+	if mode == TakeOwn && w.own {
+		mode = TakeAll
 	}
-	lost = w.boxOverflow
-	w.mailboxes, w.boxOverflow = nil, false
+	told := w.firstRemoved > 0 && mode&TakeRemoved != 0
+	var changes []Change
+	if mode&TakeAdded != 0 {
+		changes = w.takeMessages(s, mode)
+	}
+	if w.tellDeleted {
+		w.tellDeleted = false
+		changes = append(changes, Change{Kind: MailboxRemoved, MailboxID: w.selected})
+	}
 	if told {
-		w.forgetGone()
+		w.h.toldOne(s.r)
 	}
 	w.h.mu.Unlock()
 	if told {
 		w.h.a.eraseSoon()
 	}
-	return changes, lost
+	return changes
 }
 
-// forgetGone drops removed entries from the array if nobody waits to be told
-// of them. hub.mu is held.
-func (w *Watch) forgetGone() {
-	for o := range w.h.watches {
-		if o.selected == w.selected && o.firstRemoved > 0 {
-			return
-		}
+// toldOne says that one session less is to be told of removals. When there is none,
+// they are dropped from the array. h.mu is held.
+func (h *hub) toldOne(r *array) {
+	if r.untold--; r.untold == 0 {
+		r.forget()
 	}
-	w.selection.r.forget()
 }
 
 // takeMessages takes the noted changes of the selected mailbox. hub.mu is held.
 func (w *Watch) takeMessages(s *Selection, mode TakeMode) []Change {
+	added, removed := w.coming(s), w.going(s)
+	now := s.r.newest()
+	if w.overflow {
+		removed, added = difference(s.told, now), difference(now, s.told)
+	}
+	var changed []UID
+	if mode&TakeFlags != 0 {
+		changed = difference(difference(w.takeChanged(s), added), removed)
+	}
+	own := w.ownAdded()
+	s.holds = 0
+	highest := s.r.latest()
+	if w.firstChanged > 0 {
+		highest = min(highest, w.firstChanged-1)
+	}
+	if mode&TakeRemoved == 0 && len(removed) > 0 {
+		s.holds = len(removed)
+		s.highest = max(s.highest, min(highest, w.firstRemoved-1))
+		w.added = nil
+		return s.advance(nil, added, changed, append(slices.Clip(s.told), added...), own)
+	}
+	w.added, w.removed, w.overflow, w.firstRemoved, w.own = nil, nil, false, 0, false
+	s.modSeq, s.highest = w.h.published, max(s.highest, highest)
+	return s.advance(removed, added, changed, now, own)
+}
+
+// coming returns the messages that were added and are there, ascending.
+func (w *Watch) coming(s *Selection) []UID {
+	if len(w.added) == 0 {
+		return nil
+	}
 	gone := map[UID]bool{}
 	for _, p := range w.removed {
 		gone[p.uid] = true
 	}
-	var added, removed, changed []UID
+	added := make([]UID, 0, len(w.added))
 	for _, p := range w.added {
 		if !gone[p.uid] {
 			added = append(added, p.uid)
 		}
 	}
+	return added
+}
+
+// going returns the messages that the session knows and that are gone, ascending.
+func (w *Watch) going(s *Selection) []UID {
+	var removed []UID
 	for _, p := range w.removed {
 		if _, ok := slices.BinarySearch(s.told, p.uid); ok {
 			removed = append(removed, p.uid)
 		}
 	}
-	for _, p := range w.changed {
-		if !gone[p.uid] {
-			changed = append(changed, p.uid)
-		}
-	}
 	slices.Sort(removed)
-	slices.Sort(changed)
-	removed, changed = slices.Compact(removed), slices.Compact(changed)
-	changed = difference(changed, added)
-	w.added, w.changed = nil, nil
-	if mode == TakeNoExpunge && len(removed) > 0 {
-		s.highest, s.holds = max(s.highest, min(s.r.latest(), w.firstRemoved-1)), true
-		return s.advance(nil, added, changed, append(slices.Clip(s.told), added...))
-	}
-	w.removed, w.firstRemoved = nil, 0
-	s.modSeq, s.highest, s.holds = w.h.published, s.r.latest(), false
-	return s.advance(removed, added, changed, s.r.newest())
+	return slices.Compact(removed)
 }
 
-// compare finds the changes by comparing what was told with the array, after
-// the lists were cut. hub.mu is held.
-func (w *Watch) compare(s *Selection, mode TakeMode) []Change {
-	now := s.r.newest()
-	removed, added := difference(s.told, now), difference(now, s.told)
-	changed := s.r.changedSince(s.modSeq, s.told)
-	if mode == TakeNoExpunge && len(removed) > 0 {
-		s.highest, s.holds = max(s.highest, min(s.r.latest(), w.firstRemoved-1)), true
-		// Flags may be told again by the next Take, since the lists stay cut.
-		return s.advance(nil, added, changed, append(slices.Clip(s.told), added...))
+// takeChanged returns the messages whose flags have changed, ascending.
+func (w *Watch) takeChanged(s *Selection) []UID {
+	var changed []UID
+	if w.flagsLost {
+		changed = s.r.changedSince(w.firstChanged-1, s.told)
 	}
-	w.added, w.removed, w.changed = nil, nil, nil
-	w.overflow, w.firstRemoved = false, 0
-	s.modSeq, s.highest, s.holds = w.h.published, s.r.latest(), false
-	return s.advance(removed, added, changed, now)
+	for _, p := range w.changed {
+		changed = append(changed, p.uid)
+	}
+	w.changed, w.flagsLost, w.firstChanged = nil, false, 0
+	slices.Sort(changed)
+	return slices.Compact(changed)
+}
+
+// ownAdded returns the messages that the session added itself.
+func (w *Watch) ownAdded() map[UID]bool {
+	if !w.own {
+		return nil
+	}
+	own := map[UID]bool{}
+	for _, p := range w.added {
+		if p.own {
+			own[p.uid] = true
+		}
+	}
+	return own
 }
 
 // advance makes uids what the session is told, and returns the changes that
 // lead there.
-func (s *Selection) advance(removed, added, changed, uids []UID) []Change {
+func (s *Selection) advance(removed, added, changed, uids []UID, own map[UID]bool) []Change {
 	var changes []Change
 	for i := len(removed) - 1; i >= 0; i-- {
 		n, _ := slices.BinarySearch(s.told, removed[i])
@@ -338,6 +415,9 @@ func (s *Selection) advance(removed, added, changed, uids []UID) []Change {
 	}
 	s.told = uids
 	changes = s.appendMessages(changes, MessageAdded, added)
+	for i := range changes {
+		changes[i].Own = own[changes[i].Entry.UID]
+	}
 	return s.appendMessages(changes, FlagsChanged, changed)
 }
 

@@ -349,7 +349,7 @@ func (w *writer) publish(tx *Tx) {
 		}
 	}
 	a.mu.Unlock()
-	a.hub.publish(tx.commits, &tx.row)
+	a.hub.publish(tx.commits, tx.states, &tx.row)
 	if tx.erases || tx.rejects {
 		w.maintaining = true
 	}
