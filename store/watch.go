@@ -59,6 +59,7 @@ type Watch struct {
 	flagsLost    bool      // More flags changed than fit: they are found by ModSeq.
 	signalled    bool      // It was woken, and has not taken anything since.
 	follow       *following
+	touched      touched
 }
 
 // pending is a message's change that a session has not taken.
@@ -117,7 +118,7 @@ func (w *Watch) wake() {
 // loseTrack says that what has changed must be found by comparing. hub.mu is held.
 func (w *Watch) loseTrack() {
 	if w.selected != 0 {
-		w.overflow, w.flagsLost = true, true
+		w.overflow, w.flagsLost, w.touched.lost = true, true, w.touched.on
 		w.added, w.removed, w.changed = nil, nil, nil
 		if w.firstChanged == 0 {
 			w.firstChanged = w.selection.modSeq + 1
@@ -158,6 +159,7 @@ func (w *Watch) takeOne(c *commit, ch *change) {
 			w.removed = append(w.removed, pending{ch.entry.UID, own})
 		}
 	case FlagsChanged:
+		w.touched.note(ch.entry.UID)
 		if !own {
 			w.takeFlags(c.modSeq, ch.entry.UID)
 		}
@@ -229,7 +231,7 @@ func (w *Watch) Unselect() {
 	}
 	w.selection, w.selected, w.firstRemoved, w.firstChanged, w.deleted = nil, 0, 0, 0, 0
 	w.added, w.removed, w.changed = nil, nil, nil
-	w.tellDeleted, w.own, w.overflow, w.flagsLost = false, false, false, false
+	w.tellDeleted, w.own, w.overflow, w.flagsLost, w.touched = false, false, false, false, touched{}
 	w.h.mu.Unlock()
 	w.h.drop(r)
 	if had {
