@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/store"
 )
@@ -36,17 +38,17 @@ func parseList(d *imap.Decoder) (req listRequest) {
 		req.parseSelection(d)
 		d.SP()
 	}
-	req.reference = d.Mailbox()
+	req.reference = norm.NFC.String(d.Mailbox())
 	d.SP()
 	if d.Peek('(') {
 		d.List(func() {
 			if len(req.patterns) == patternsMax {
 				d.Fail("more than %d patterns", patternsMax)
 			}
-			req.patterns = append(req.patterns, d.ListMailbox())
+			req.patterns = append(req.patterns, listPattern(d))
 		})
 	} else {
-		req.patterns = []string{d.ListMailbox()}
+		req.patterns = []string{listPattern(d)}
 	}
 	if d.TakeSP() {
 		if !d.TakeWord("RETURN") {
@@ -91,14 +93,17 @@ func (req *listRequest) parseReturn(d *imap.Decoder) {
 	}
 }
 
+// listPattern reads a pattern. Names are in normal form C, so it is too.
+func listPattern(d *imap.Decoder) string { return norm.NFC.String(d.ListMailbox()) }
+
 // parseLsub parses the arguments of LSUB, RFC 3501, section 9:
 //
 //	lsub = "LSUB" SP mailbox SP list-mailbox
 func parseLsub(d *imap.Decoder) (req listRequest) {
 	d.SP()
-	req.reference = d.Mailbox()
+	req.reference = norm.NFC.String(d.Mailbox())
 	d.SP()
-	req.patterns = []string{d.ListMailbox()}
+	req.patterns = []string{listPattern(d)}
 	return req
 }
 

@@ -56,9 +56,18 @@ func (s *session) create(ctx context.Context, _ command, req createRequest) (ima
 		return imap.Response{}, nameError(fmt.Errorf("creating %q: %w", name, err))
 	}
 	if mb := made[len(made)-1]; s.rev2 && mb.Name != name {
-		s.writeListName(mb.Use.String(), mb.Name, name)
+		s.writeListName(attributes(&mb, true), mb.Name, name) // CreateMailbox subscribes.
 	}
 	return imap.OK(mailboxIDCode(&made[len(made)-1]), "created"), nil
+}
+
+// attributes returns those of a mailbox for a LIST response that was not asked for,
+// which tells of a subscription (RFC 9051, sections 6.3.4 and 6.3.6).
+func attributes(mb *store.Mailbox, subscribed bool) string {
+	if !subscribed {
+		return mb.Use.String()
+	}
+	return strings.TrimSuffix(`\Subscribed `+mb.Use.String(), " ")
 }
 
 // specialUse returns the role for the attributes of a CREATE. A mailbox has at
@@ -116,10 +125,14 @@ func parseRename(d *imap.Decoder) (req renameRequest) {
 func (s *session) rename(ctx context.Context, _ command, req renameRequest) (imap.Response, error) {
 	from, to := strings.TrimSuffix(req.from, "/"), strings.TrimSuffix(req.to, "/")
 	var mb store.Mailbox
+	var subscribed bool
 	err := s.account.UpdateFrom(ctx, s.watch, func(tx *store.Tx) error {
 		err := tx.RenameMailbox(from, to)
 		if err == nil {
 			mb, err = tx.Mailbox(to)
+		}
+		if err == nil {
+			subscribed, err = tx.Subscribed(to)
 		}
 		return err
 	})
@@ -127,7 +140,7 @@ func (s *session) rename(ctx context.Context, _ command, req renameRequest) (ima
 		return imap.Response{}, nameError(fmt.Errorf("renaming %q to %q: %w", from, to, err))
 	}
 	if s.rev2 {
-		s.writeListName(mb.Use.String(), mb.Name, from)
+		s.writeListName(attributes(&mb, subscribed), mb.Name, from)
 	}
 	return imap.OK("", "renamed"), nil
 }

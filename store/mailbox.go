@@ -431,6 +431,19 @@ func (tx *Tx) Subscribe(name string) error {
 	return tx.noteSubscription(name)
 }
 
+// Subscribed tells whether a name is subscribed to.
+func (tx *Tx) Subscribed(name string) (bool, error) {
+	name, err := CheckMailboxName(name)
+	if err != nil {
+		return false, err
+	}
+	err = tx.b.Get(&Subscription{Name: name})
+	if errors.Is(err, bstore.ErrAbsent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // subscribe adds a subscription if it is missing.
 func (tx *Tx) subscribe(name string) error {
 	err := tx.b.Get(&Subscription{Name: name})
