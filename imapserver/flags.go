@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/store"
 )
 
@@ -16,6 +17,22 @@ func flagNames(keywords []string) string {
 		return systemFlags
 	}
 	return systemFlags + " " + strings.Join(keywords, " ")
+}
+
+// isFull tells whether a mailbox with so many keywords can have no new ones.
+func isFull(keywords int) bool { return keywords >= store.KeywordsMax }
+
+// writePermanent tells which flags the client can change in the selected mailbox. \*
+// stands for new keywords (RFC 9051, section 7.1).
+func (s *session) writePermanent(keywords []string) {
+	permanent := flagNames(keywords)
+	switch {
+	case s.sel.readOnly:
+		permanent = ""
+	case !isFull(len(keywords)):
+		permanent += ` \*`
+	}
+	s.out.Response("*", imap.OK("PERMANENTFLAGS ("+permanent+")", "flags that are kept"))
 }
 
 // bitKeywordsMax is a number of keywords of a mailbox up to which all are among

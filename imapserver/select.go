@@ -85,13 +85,8 @@ func (s *session) describe(mb store.Mailbox, asked string) {
 	uids := sel.uids()
 	all := sel.view.AllKeywords()
 	sel.keywords = len(all)
-	flags := flagNames(all)
-	s.out.Raw("* FLAGS (", flags, ")").CRLF()
-	permanent := flags + ` \*`
-	if sel.readOnly {
-		permanent = ""
-	}
-	s.out.Response("*", imap.OK("PERMANENTFLAGS ("+permanent+")", "flags that are kept"))
+	s.out.Raw("* FLAGS (", flagNames(all), ")").CRLF()
+	s.writePermanent(all)
 	s.out.Raw("* ", strconv.Itoa(len(uids)), " EXISTS").CRLF()
 	if !s.rev2 {
 		s.out.Raw("* 0 RECENT").CRLF()

@@ -171,7 +171,11 @@ func (s *session) writeGone(uids []store.UID) {
 // client was not told: before they come with a message.
 func (s *session) tellKeywords() {
 	if all := s.sel.view.AllKeywords(); len(all) != s.sel.keywords {
+		change := isFull(len(all)) != isFull(s.sel.keywords)
 		s.sel.keywords = len(all)
 		s.out.Raw("* FLAGS (", flagNames(all), ")").CRLF()
+		if change {
+			s.writePermanent(all)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func ParseFlag(name string) (Flags, bool) {
 const (
 	keywordBits  = 52
 	bitMore      = 1 << (flagBits + keywordBits) // The row has keywords in More.
-	keywordsMax  = 500                           // Keywords in use per mailbox: each is in every FLAGS response.
+	KeywordsMax  = 500                           // Keywords in use per mailbox: each is in every FLAGS response.
 	keywordBytes = 100                           // Longest keyword, in bytes.
 )
 
@@ -131,8 +131,8 @@ func (mb *Mailbox) bitsFor(flags Flags, keywords []string) (bits int64, more []s
 	for _, kw := range keywords {
 		i := slices.Index(mb.Keywords, kw)
 		if i < 0 {
-			if len(mb.Keywords) >= keywordsMax {
-				return 0, nil, false, fmt.Errorf("%w: mailbox has %d already", ErrKeyword, keywordsMax)
+			if len(mb.Keywords) >= KeywordsMax {
+				return 0, nil, false, fmt.Errorf("%w: mailbox has %d already", ErrKeyword, KeywordsMax)
 			}
 			i = len(mb.Keywords)
 			mb.Keywords = append(slices.Clip(mb.Keywords), kw)

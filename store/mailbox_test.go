@@ -265,7 +265,7 @@ func TestKeywords(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if err := change(FlagsAdd, kw(60, keywordsMax), 6); err != nil {
+	if err := change(FlagsAdd, kw(60, KeywordsMax), 6); err != nil {
 		t.Error(err)
 	}
 	if err := change(FlagsAdd, []string{"one-more"}, 6); !errors.Is(err, ErrKeyword) {
@@ -286,7 +286,7 @@ func TestKeywords(t *testing.T) {
 	w.restart()
 	a = w.account("a")
 	_, sel = selectInbox(t, a)
-	inboxKeywords("after a restart", append(wants[:5:5], kw(60, keywordsMax), nil))
+	inboxKeywords("after a restart", append(wants[:5:5], kw(60, KeywordsMax), nil))
 }
 
 // TestUnchangedSince: a message whose flags stay the same keeps its ModSeq, and

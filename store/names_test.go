@@ -98,7 +98,7 @@ func TestKeywordsBeyondBits(t *testing.T) {
 		return got, err
 	}
 	var all []string
-	for i := range keywordsMax {
+	for i := range KeywordsMax {
 		all = append(all, fmt.Sprintf("kw%03d", i))
 	}
 	if got, err := set(FlagsAdd, all...); err != nil || fmt.Sprint(got) != fmt.Sprint(all) {
@@ -107,7 +107,7 @@ func TestKeywordsBeyondBits(t *testing.T) {
 	if _, err := set(FlagsAdd, "one-more"); !errors.Is(err, ErrKeyword) {
 		t.Errorf("beyond the limit: %v", err)
 	}
-	if got, err := set(FlagsRemove, all[1:keywordsMax-1]...); err != nil || fmt.Sprint(got) != fmt.Sprint([]string{all[0], all[keywordsMax-1]}) {
+	if got, err := set(FlagsRemove, all[1:KeywordsMax-1]...); err != nil || fmt.Sprint(got) != fmt.Sprint([]string{all[0], all[KeywordsMax-1]}) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	if got, err := set(FlagsReplace); err != nil || len(got) != 0 {
