@@ -51,6 +51,8 @@ func commands() map[string]command {
 		"LSUB":        {states: loggedIn, run: bind(parseLsub, (*session).lsub)},
 		"STATUS":      {states: loggedIn, run: bind(parseStatus, (*session).status)},
 		"APPEND":      {states: loggedIn, run: bind(parseAppend, (*session).append), streams: until(parseAppend)},
+		"GETMETADATA": {states: loggedIn, run: bind(parseGetMetadata, (*session).getMetadata)},
+		"SETMETADATA": {states: loggedIn, run: bind(parseSetMetadata, (*session).setMetadata)},
 		"IDLE":        {states: loggedIn, run: bind(parseNothing, (*session).idle)},
 
 		"CHECK":    {states: selected, run: bind(parseNothing, (*session).noop)},
@@ -169,6 +171,8 @@ var storeResponses = []struct {
 	{store.ErrSameMailbox, imap.Response{Type: "NO", Code: "CANNOT", Text: "source and destination are the same mailbox"}},
 	{store.ErrExpunged, imap.Response{Type: "NO", Code: "EXPUNGEISSUED", Text: "some messages are gone"}},
 	{store.ErrOverQuota, imap.Response{Type: "NO", Code: "OVERQUOTA", Text: "account is over its quota"}},
+	{store.ErrTooManyAnnotations, imap.Response{Type: "NO", Code: "METADATA TOOMANY", Text: "there are too many annotations already"}},
+	{store.ErrSpecialUse, imap.Response{Type: "NO", Code: "USEATTR", Text: "special use is not possible"}},
 	{store.ErrDiskFull, imap.Response{Type: "NO", Code: "UNAVAILABLE", Text: "no room at the moment"}},
 	{store.ErrBusy, imap.Response{Type: "NO", Code: "UNAVAILABLE", Text: "server is too busy"}},
 	{store.ErrKeyword, imap.Response{Type: "NO", Code: "LIMIT", Text: "keyword is not possible, or there are too many"}},

@@ -58,7 +58,7 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 		e.createAccount(name)
 	}
 	e.auth, e.keys = newLogins(t, e.dir, e.store, log)
-	opts := Options{Log: log, Accounts: e.store, Auth: e.auth, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }}
+	opts := Options{Log: log, Accounts: e.store, Auth: e.auth, Version: "1", Grace: 200 * time.Millisecond, Panicked: func() { e.panics++ }, AdminURI: "mailto:postmaster@mail.example.org"}
 	_, opts.Pedantic = setup["pedantic"]
 	opts.AppendSizeMax = setupNumber(t, setup, "appendmax")
 	opts.Disabled = func(account string) []string {

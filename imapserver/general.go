@@ -21,6 +21,7 @@ var capabilityNames = []string{
 	"OBJECTID", "SAVEDATE", "PREVIEW",
 	"LIST-EXTENDED", "CHILDREN", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-STATUS",
 	"STATUS=SIZE",
+	"METADATA", "LIST-METADATA",
 }
 
 // capabilities returns what the session can do now.
@@ -147,6 +148,10 @@ var enabling = []struct {
 		s.awareOfModSeq()
 	}},
 	{"UIDONLY", func(s *session) bool { return s.uidOnly }, func(s *session) { s.uidOnly = true }},
+
+	// What others do to annotations is told: RFC 5464, section 4.1.
+	{"METADATA", func(s *session) bool { return s.metadata.mailboxes }, func(s *session) { s.enableMetadata(metadataState{true, true}) }},
+	{"METADATA-SERVER", func(s *session) bool { return s.metadata.server }, func(s *session) { s.enableMetadata(metadataState{server: true}) }},
 }
 
 // enable turns extensions on. What we don't know, or what is switched off, is

@@ -23,6 +23,7 @@ type listRequest struct {
 	// Return options.
 	returnSubscribed bool
 	status           []string // Items of STATUS, nil for none.
+	metadata         []string // Entries of METADATA, nil for none.
 }
 
 // patternsMax bounds the patterns of one LIST.
@@ -88,6 +89,10 @@ func (req *listRequest) parseReturn(d *imap.Decoder) {
 		d.Needs("LIST-STATUS")
 		d.SP()
 		req.status = parseStatusItems(d)
+	case "METADATA": // RFC 9590, section 4.
+		d.Needs("LIST-METADATA")
+		d.SP()
+		req.metadata = d.MetadataEntries()
 	default:
 		d.Fail("unknown LIST return option %+q", word)
 	}
@@ -114,6 +119,8 @@ type listName struct {
 	children   bool // Mailboxes that exist are below it.
 	below      bool // Names that fulfil the selection are below it.
 	hidden     bool // Such names are below it that match no pattern.
+
+	annotations []store.Annotation // If they are to be returned.
 }
 
 // names are all names of an account: those of mailboxes, of subscriptions, and
@@ -144,6 +151,11 @@ func (s *session) readNames(ctx context.Context, req *listRequest) (*names, erro
 		for i := range list {
 			n.add(list[i].Name).mb = &list[i]
 		}
+		if req.metadata != nil {
+			if err := n.annotate(tx, list); err != nil {
+				return err
+			}
+		}
 		subscriptions, err := tx.Subscriptions()
 		if err != nil {
 			return err
@@ -158,6 +170,18 @@ func (s *session) readNames(ctx context.Context, req *listRequest) (*names, erro
 	}
 	n.mark(req)
 	return n, nil
+}
+
+// annotate reads the annotations of mailboxes.
+func (n *names) annotate(tx *store.Tx, list []store.Mailbox) error {
+	all, err := tx.MailboxAnnotations(list)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		n.all[list[i].Name].annotations = all[list[i].ID]
+	}
+	return nil
 }
 
 // mark finds what is above other names, and puts all in order.
@@ -197,6 +221,9 @@ func (s *session) list(ctx context.Context, _ command, req listRequest) (imap.Re
 		s.out.Raw(`* LIST (\Noselect) "/" ""`).CRLF()
 		return imap.OK("", "done"), nil
 	}
+	if err := checkEntries(req.metadata, false); err != nil {
+		return imap.Response{}, err
+	}
 	if req.status != nil {
 		s.account.WaitDurable(ctx)
 		s.awareOfStatus(req.status)
@@ -214,6 +241,10 @@ func (s *session) list(ctx context.Context, _ command, req listRequest) (imap.Re
 		s.writeList(name, e, &req)
 		if selected && e.mb != nil && req.status != nil {
 			s.writeStatus(e.mb, req.status)
+		}
+		if selected && e.mb != nil && req.metadata != nil {
+			values, _ := selectMetadata(e.annotations, &imap.GetMetadata{Entries: req.metadata, MaxSize: -1})
+			s.writeMetadata(name, values)
 		}
 	}
 	return imap.OK("", "done"), nil

@@ -20,10 +20,14 @@ func FuzzParsers(f *testing.F) {
 	f.Add(" (\"name\" NIL)")
 	f.Add(" RETURN (SAVE) OR FROM x (1:2)")
 	f.Add(" 4:2,* (FLAGS BODY.PEEK[1.MIME]<0.5>)")
+	f.Add(" (MAXSIZE 5 DEPTH infinity) \"\" (/shared/comment /private/x)")
+	f.Add(" INBOX (/private/comment {3}\r\nabc /shared/x NIL /shared/y ~{1}\r\n\x00)")
+	f.Add(" \"\" % RETURN (METADATA (/shared/comment) SPECIAL-USE)")
 	parsers := []func(*imap.Decoder) error{
 		until(parseID), until(parseLogin), until(parseAuthenticate), until(parseEnable), until(parseMailbox), until(parseCreate),
 		until(parseRename), until(parseList), until(parseLsub), until(parseStatus), until(parseAppend), until(parseUIDExpunge),
 		until(parseSearch), until(parseFetch), until(parseStore), until(parseCopy),
+		until(parseGetMetadata), until(parseSetMetadata),
 	}
 	f.Fuzz(func(t *testing.T, args string) {
 		for i, parse := range parsers {

@@ -13,7 +13,10 @@ import (
 
 // tooBigError means a command has a literal beyond the limits. The client has
 // not sent it, since it waits for us, so the session can go on.
-type tooBigError struct{ tag, text string }
+type tooBigError struct {
+	tag, text string
+	metadata  bool // It is a value of SETMETADATA.
+}
 
 func (e *tooBigError) Error() string { return "literal refused: " + e.text }
 
@@ -98,7 +101,7 @@ func (g *gatherer) literal(lit imap.Literal) error {
 			// What follows would be read as commands.
 			return &imap.Error{Response: imap.Response{Type: "BYE", Code: "ALERT", Text: problem}}
 		}
-		return &tooBigError{g.tag, problem}
+		return &tooBigError{g.tag, problem, lit.Size > literalMax && g.setsMetadata()}
 	}
 	if err := g.s.continueLiteral(lit); err != nil {
 		return err
@@ -109,6 +112,20 @@ func (g *gatherer) literal(lit imap.Literal) error {
 		return fmt.Errorf("reading literal: %w", err)
 	}
 	return nil
+}
+
+// response is what the client gets. For a value it is that of RFC 5464, section 4.3.
+func (e *tooBigError) response() imap.Response {
+	if e.metadata {
+		return imap.No(metadataSizeCode(literalMax), "value is larger than %d bytes", literalMax).Response
+	}
+	return imap.Response{Type: "BAD", Code: "TOOBIG", Text: e.text}
+}
+
+// setsMetadata reports whether the command is SETMETADATA.
+func (g *gatherer) setsMetadata() bool {
+	_, name, _, _ := g.s.lookup(g.s.decoder(g.text.String()))
+	return name == "SETMETADATA"
 }
 
 // refuse returns why a literal is not taken, or "".

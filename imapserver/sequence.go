@@ -118,6 +118,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 		mode = store.TakeNoExpunge
 	}
 	changes := s.watch.Take(mode)
+	s.tellMetadata(s.watch.News())
 	if s.sel == nil || s.sel.gone {
 		return
 	}

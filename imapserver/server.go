@@ -43,6 +43,10 @@ type Options struct {
 	// delivered to, which "inboxes" of RFC 5465 stands for. Nil: all.
 	Inboxes func(account string) []string
 
+	// AdminURI is where users reach the administrator, as in "mailto:…". Clients are
+	// told of it. Empty: not.
+	AdminURI string
+
 	// Pedantic refuses what clients send against the grammar. Otherwise much of
 	// it is understood.
 	Pedantic bool

@@ -68,6 +68,8 @@ type session struct {
 	lost     error      // The connection failed within a command: there is nobody to reply to.
 	began    int64      // When the last attempt to log in began, for auth.Sessions.
 
+	metadata metadataState // What was enabled of METADATA.
+
 	unread     *imap.Literal // Announced by the command that runs, and not read yet.
 	progressed progressState
 
@@ -236,7 +238,7 @@ func (s *session) run(ctx context.Context) error {
 	var tooBig *tooBigError
 	switch {
 	case errors.As(err, &tooBig):
-		return s.reply(tooBig.tag, imap.Response{Type: "BAD", Code: "TOOBIG", Text: tooBig.text})
+		return s.reply(tooBig.tag, tooBig.response())
 	case err != nil:
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mjl-/bstore"
@@ -21,9 +22,16 @@ var (
 	// ErrAnnotationName means an annotation can't have that name. The text says why.
 	ErrAnnotationName = errors.New("store: invalid annotation name")
 
+	// ErrSpecialUse means a mailbox can't have that role, or not several.
+	ErrSpecialUse = errors.New("store: special use is not possible")
+
 	// ErrTooManyAnnotations means the account has as many annotations as it may.
 	ErrTooManyAnnotations = errors.New("store: too many annotations")
 )
+
+// UseAnnotation is the name under which the role of a mailbox is among its
+// annotations (RFC 6154, section 4). It has no row: it is the role.
+const UseAnnotation = "/private/specialuse"
 
 // AnnotationSizeError means values are too large together.
 type AnnotationSizeError struct {
@@ -35,7 +43,7 @@ func (e *AnnotationSizeError) Error() string {
 }
 
 // Annotation is a named value that clients attach to a mailbox, or to the account
-// (RFC 5464). Here it means nothing.
+// (RFC 5464). Here none means anything but UseAnnotation.
 type Annotation struct {
 	ID        int64
 	MailboxID int64  `bstore:"unique MailboxID+Name"` // 0: of the account.
@@ -105,7 +113,15 @@ func checkAnnotationPath(name string) error {
 // Annotation returns the value of an annotation of a mailbox, or of the account if
 // mailboxID is 0; ok is false if there is none. The value must not be changed.
 func (tx *Tx) Annotation(mailboxID int64, name string) (value []byte, ok bool, err error) {
-	a, err := tx.annotation(mailboxID, strings.ToLower(name))
+	name = strings.ToLower(name)
+	if name == UseAnnotation && mailboxID != 0 {
+		mb, err := tx.box(mailboxID)
+		if err != nil {
+			return nil, false, err
+		}
+		return []byte(mb.Use.String()), mb.Use != UseNone, nil
+	}
+	a, err := tx.annotation(mailboxID, name)
 	if errors.Is(err, bstore.ErrAbsent) {
 		return nil, false, nil
 	} else if err != nil {
@@ -121,11 +137,58 @@ func (tx *Tx) annotation(mailboxID int64, name string) (Annotation, error) {
 // Annotations returns the annotations of a mailbox, or of the account if mailboxID is
 // 0, by name.
 func (tx *Tx) Annotations(mailboxID int64) ([]Annotation, error) {
+	list, err := tx.annotationRows(mailboxID)
+	if err != nil || mailboxID == 0 {
+		return list, err
+	}
+	mb, err := tx.box(mailboxID)
+	if err != nil {
+		return nil, err
+	}
+	return withUse(list, mb), nil
+}
+
+// annotationRows returns those that have a row, by name.
+func (tx *Tx) annotationRows(mailboxID int64) ([]Annotation, error) {
 	list, err := bstore.QueryTx[Annotation](tx.b).FilterEqual("MailboxID", mailboxID).SortAsc("Name").List()
 	if err != nil {
 		return nil, fmt.Errorf("reading annotations: %w", err)
 	}
 	return list, nil
+}
+
+// withUse adds the annotation for the role of a mailbox to the others, in its place.
+func withUse(list []Annotation, mb *Mailbox) []Annotation {
+	if mb.Use == UseNone {
+		return list
+	}
+	i, _ := slices.BinarySearchFunc(list, UseAnnotation, func(a Annotation, name string) int { return strings.Compare(a.Name, name) })
+	return slices.Insert(list, i, Annotation{
+		MailboxID: mb.ID, Name: UseAnnotation, CreateSeq: mb.CreateSeq, ModSeq: mb.ModSeq, Value: []byte(mb.Use.String()),
+	})
+}
+
+// MailboxAnnotations returns the annotations of several mailboxes, by name, with the
+// ids of those that have any.
+func (tx *Tx) MailboxAnnotations(mailboxes []Mailbox) (map[int64][]Annotation, error) {
+	all := map[int64][]Annotation{}
+	for i := range mailboxes {
+		all[mailboxes[i].ID] = nil
+	}
+	err := bstore.QueryTx[Annotation](tx.b).SortAsc("MailboxID", "Name").ForEach(func(a Annotation) error {
+		if _, ok := all[a.MailboxID]; ok {
+			all[a.MailboxID] = append(all[a.MailboxID], a)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading annotations: %w", err)
+	}
+	for i := range mailboxes {
+		mb := &mailboxes[i]
+		all[mb.ID] = withUse(all[mb.ID], mb)
+	}
+	return all, nil
 }
 
 // SetAnnotations changes annotations of a mailbox, or of the account if mailboxID is
@@ -151,8 +214,22 @@ func (tx *Tx) SetAnnotations(mailboxID int64, changes []AnnotationChange) error 
 		}
 		last[name] = c.Value
 	}
+	use, setsUse := last[UseAnnotation]
+	if setsUse = setsUse && box != nil; setsUse {
+		delete(last, UseAnnotation)
+		names = slices.DeleteFunc(names, func(name string) bool { return name == UseAnnotation })
+	}
+	role, err := parseUse(box, use)
+	if setsUse && err != nil {
+		return err
+	}
 	if err := tx.checkAnnotations(mailboxID, last); err != nil {
 		return err
+	}
+	if setsUse && box.Use != role {
+		if err := tx.setUse(box, role); err != nil {
+			return err
+		}
 	}
 	for _, name := range names {
 		if err := tx.setAnnotation(box, name, last[name]); err != nil {
@@ -160,6 +237,19 @@ func (tx *Tx) SetAnnotations(mailboxID int64, changes []AnnotationChange) error 
 		}
 	}
 	return nil
+}
+
+// parseUse returns the role that a value of UseAnnotation stands for.
+func parseUse(box *Mailbox, value []byte) (SpecialUse, error) {
+	names := strings.Fields(string(value))
+	if len(names) == 0 {
+		return UseNone, nil
+	}
+	use, ok := ParseSpecialUse(names[0])
+	if !ok || len(names) > 1 || box == nil || box.Name == inbox {
+		return UseNone, ErrSpecialUse
+	}
+	return use, nil
 }
 
 // checkAnnotations fails if the account would have more than it may, and more than
@@ -245,7 +335,7 @@ func (tx *Tx) noteAnnotation(box *Mailbox, name string) {
 // copyAnnotations gives a mailbox the annotations of another: those of Inbox stay
 // with it and go with its messages when it is renamed (RFC 5464, section 4.1).
 func (tx *Tx) copyAnnotations(from, to *Mailbox) error {
-	list, err := tx.Annotations(from.ID)
+	list, err := tx.annotationRows(from.ID)
 	if err != nil || len(list) == 0 {
 		return err
 	}

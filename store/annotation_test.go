@@ -68,6 +68,71 @@ func FuzzAnnotationName(f *testing.F) {
 	})
 }
 
+// TestUseAnnotation: the role of a mailbox is an annotation, and can be set by it.
+func TestUseAnnotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil, "a")
+	a := w.account("a")
+	watch := a.Watch()
+	defer watch.Close()
+	watch.Follow(NewFilter([]Rule{{Scope: ScopeAll, Events: EventAnnotations | EventServer}}))
+	for _, step := range []struct {
+		name string
+		do   func(tx *Tx) error
+		err  error
+		told string
+		want string
+	}{
+		{"made with one", func(tx *Tx) error {
+			_, err := tx.CreateMailbox("b", UseSent)
+			return err
+		}, nil, "b:/private/specialuse", `b:/private/specialuse=\Sent`},
+		{"beside others", func(tx *Tx) error { return annotate(tx, "b", "/shared/comment", "x", "/private/comment", "y") }, nil,
+			"b:/shared/comment b:/private/comment", `b:/private/comment=y b:/private/specialuse=\Sent b:/shared/comment=x`},
+		{"removed", func(tx *Tx) error {
+			return annotate(tx, "b", "/private/SpecialUse", "-", "/shared/comment", "-", "/private/comment", "-")
+		}, nil, "b:/private/specialuse b:/shared/comment b:/private/comment", ``},
+		{"set, and taken from another", func(tx *Tx) error {
+			if _, err := tx.CreateMailbox("c", UseTrash); err != nil {
+				return err
+			}
+			return annotate(tx, "b", "/private/specialuse", `\trash`)
+		}, nil, "c:/private/specialuse b:/private/specialuse", `b:/private/specialuse=\Trash`},
+		{"the same again", func(tx *Tx) error { return annotate(tx, "b", "/private/specialuse", `\Trash`) }, nil, "", `b:/private/specialuse=\Trash`},
+		{"unknown", func(tx *Tx) error { return annotate(tx, "b", "/private/specialuse", `\All`) }, ErrSpecialUse, "", `b:/private/specialuse=\Trash`},
+		{"two", func(tx *Tx) error { return annotate(tx, "b", "/private/specialuse", `\Sent \Trash`) }, ErrSpecialUse, "", `b:/private/specialuse=\Trash`},
+		{"of Inbox", func(tx *Tx) error { return annotate(tx, "Inbox", "/private/specialuse", `\Sent`) }, ErrSpecialUse, "", `b:/private/specialuse=\Trash`},
+		{"of the account it means nothing", func(tx *Tx) error { return annotate(tx, "", "/private/specialuse", `x`) }, nil, ":/private/specialuse",
+			`:/private/specialuse=x b:/private/specialuse=\Trash`},
+	} {
+		if err := a.Update(t.Context(), step.do); !errors.Is(err, step.err) {
+			t.Errorf("%s: got %v, want %v", step.name, err, step.err)
+		}
+		if got := annotations(t, a); got != step.want {
+			t.Errorf("%s: got %s, want %s", step.name, got, step.want)
+		}
+		if got := annotationsTold(t, watch); got != step.told {
+			t.Errorf("%s: told of %q, want %q", step.name, got, step.told)
+		}
+	}
+	for name, want := range map[string]string{"b": `\Trash true`, "c": " false"} {
+		err := a.View(t.Context(), func(tx *Tx) error {
+			mb, err := tx.Mailbox(name)
+			if err != nil {
+				return err
+			}
+			value, ok, err := tx.Annotation(mb.ID, "/Private/specialuse")
+			if got := fmt.Sprintf("%s %v", value, ok); got != want {
+				t.Errorf("%s: got %s, want %s", name, got, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // annotations returns all annotations, as mailbox:name=value.
 func annotations(t testing.TB, a *Account) string {
 	t.Helper()

@@ -174,6 +174,7 @@ const (
 	UseJunk
 	UseSent
 	UseTrash
+	UseImportant // RFC 8457. Here it says only where a client looks.
 )
 
 // useNames are the attributes of the roles.
@@ -182,6 +183,7 @@ var useNames = []struct {
 	name string
 }{
 	{UseArchive, `\Archive`}, {UseDrafts, `\Drafts`}, {UseJunk, `\Junk`}, {UseSent, `\Sent`}, {UseTrash, `\Trash`},
+	{UseImportant, `\Important`},
 }
 
 // String returns the attribute as IMAP writes it, or "".

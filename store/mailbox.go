@@ -252,13 +252,18 @@ func (tx *Tx) setUse(mb *Mailbox, use SpecialUse) error {
 			return err
 		}
 		old.Use = UseNone
-		tx.changed(old)
-		tx.note(change{kind: MailboxChanged, mailboxID: old.ID, mailbox: clone(old)})
+		tx.noteUse(old)
 	}
 	mb.Use = use
+	tx.noteUse(mb)
+	return nil
+}
+
+// noteUse tells sessions that a mailbox has another role, which is an annotation too.
+func (tx *Tx) noteUse(mb *Mailbox) {
 	tx.changed(mb)
 	tx.note(change{kind: MailboxChanged, mailboxID: mb.ID, mailbox: clone(mb)})
-	return nil
+	tx.noteAnnotation(mb, UseAnnotation)
 }
 
 // DeleteMailbox deletes a mailbox without children. Its messages are gone for
