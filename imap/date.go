@@ -29,7 +29,8 @@ func (d *Decoder) DateTime() time.Time {
 		d.Fail("bad date-time")
 		return time.Time{}
 	}
-	t, err := time.Parse(layout, s)
+	// A leap second, which time.Time has none of, is the second before it.
+	t, err := time.Parse(layout, strings.Replace(s, ":60 ", ":59 ", 1))
 	if err != nil || !yearOK(t) {
 		d.Fail("bad date-time")
 		return time.Time{}
