@@ -55,16 +55,36 @@ func envAppendAddresses(b []byte, list []message.Address) []byte {
 		b = append(b, ' ')
 		b = appendNString(b, a.Adl)
 		b = append(b, ' ')
-		if a.Mailbox == "" && a.Host != "" {
-			b = append(b, `""`...) // NIL would make it the end of a group.
-		} else {
-			b = appendNString(b, a.Mailbox)
-		}
+		b = envAppendMailbox(b, a)
 		b = append(b, ' ')
 		b = appendNString(b, a.Host)
 		b = append(b, ')')
 	}
 	return append(b, ')')
+}
+
+// envAppendMailbox appends addr-mailbox: the name of a group, or a local part
+// without the quotes it needs in a header.
+func envAppendMailbox(b []byte, a message.Address) []byte {
+	if a.Host == "" {
+		return appendNString(b, a.Mailbox)
+	}
+	return envAppendString(b, unquoted(a.Mailbox)) // NIL would make it the end of a group.
+}
+
+// unquoted returns a local part without quotes and backslashes around it.
+func unquoted(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 1; i < len(s)-1; i++ {
+		if s[i] == '\\' && i+1 < len(s)-1 {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
 }
 
 // appendNString appends s as a string, or NIL if it is empty.
