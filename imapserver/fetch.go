@@ -120,7 +120,12 @@ func (req *fetchRequest) asksModSeq() bool {
 // tells it who is gone, if it wants to know.
 func (s *session) changedSince(ctx context.Context, req fetchRequest, uids []store.UID) ([]store.UID, error) {
 	if req.Vanished {
-		known := req.set.Resolve(s.sel.largest(true))
+		mb, err := s.mailboxByID(ctx, s.sel.mailboxID)
+		if err != nil {
+			return nil, err
+		}
+		// "*" is not the last message that is left: the ones after it have gone too.
+		known := req.set.Resolve(s.sel.lastUID(&mb))
 		if req.set.Saved {
 			known = rangesOf(s.sel.saved)
 		}

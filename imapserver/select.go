@@ -78,6 +78,15 @@ func (s *session) mailbox(ctx context.Context, name string) (mb store.Mailbox, e
 	return mb, err
 }
 
+// mailboxByID returns a mailbox by its id, from a snapshot.
+func (s *session) mailboxByID(ctx context.Context, id int64) (mb store.Mailbox, err error) {
+	err = s.account.View(ctx, func(tx *store.Tx) error {
+		mb, err = tx.MailboxByID(id)
+		return err
+	})
+	return mb, err
+}
+
 // describe writes the untagged responses of SELECT. The row mb was read before
 // the selection was made, so messages may have come since.
 func (s *session) describe(mb store.Mailbox, asked string) {
