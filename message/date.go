@@ -15,8 +15,8 @@ var ErrDate = errors.New("bad date")
 const dateSizeMax = 500
 
 // ParseDate parses the value of a Date field: RFC 5322, section 3.3, with the
-// obsolete forms, and what programs make of it. A bad zone counts as UTC (RFC
-// 5256, section 2.2).
+// obsolete forms, and what programs make of it. A bad zone counts as UTC, and a time
+// of day that there is not as midnight (RFC 5256, section 2.2).
 func ParseDate(s string) (time.Time, error) {
 	s = trimSpace(s[:min(len(s), dateSizeMax)])
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
@@ -69,7 +69,8 @@ func (d *date) word(w string) bool {
 		d.setZone(w)
 		return true
 	case '0' <= c && c <= '9' && strings.IndexByte(w, ':') > 0:
-		return d.clock(w)
+		d.clock(w)
+		return true
 	case '0' <= c && c <= '9' && strings.IndexByte(w, '-') > 0: // 11-Apr-1996
 		for part := range strings.SplitSeq(w, "-") {
 			if part == "" || !d.word(part) {
@@ -104,29 +105,29 @@ func (d *date) number(w string) bool {
 	return true
 }
 
-// clock takes a time of day: hours, minutes and optional seconds.
-func (d *date) clock(w string) bool {
+// clock takes a time of day: hours, minutes and optional seconds. One that there is
+// not is midnight.
+func (d *date) clock(w string) {
 	if d.hour >= 0 {
-		return true
+		return
 	}
+	d.hour = 0
 	w, _, _ = strings.Cut(w, ".")
 	parts := strings.Split(w, ":")
 	if len(parts) > 3 {
-		return false
+		return
 	}
 	values := [3]int{}
 	for i, s := range parts {
 		n, err := strconv.ParseUint(s, 10, 8)
 		if err != nil || n > 60 {
-			return false
+			return
 		}
 		values[i] = int(n)
 	}
-	if values[0] > 23 || values[1] > 59 {
-		return false
+	if values[0] <= 23 && values[1] <= 59 {
+		d.hour, d.min, d.sec = values[0], values[1], min(values[2], 59) // 60 is a leap second.
 	}
-	d.hour, d.min, d.sec = values[0], values[1], min(values[2], 59) // 60 is a leap second.
-	return true
 }
 
 // setZone takes a numeric zone.

@@ -46,6 +46,33 @@ func MessageIDs(s string) []string {
 	return ids[max(len(ids)-messageIDsMax, 0):]
 }
 
+// ThreadIDs returns the ids in a Message-ID, References or In-Reply-To field as the
+// threads of RFC 5256, section 3, want them: only what has the form of a msg-id, with
+// needless quotes removed, in the case it is written in. Several fields of a name are
+// given as one.
+func ThreadIDs(s string) []string {
+	var ids []string
+	for {
+		_, rest, ok := strings.Cut(s, "<")
+		if !ok {
+			return ids[max(len(ids)-messageIDsMax, 0):]
+		}
+		end := strings.IndexAny(rest, "<>")
+		if end < 0 {
+			return ids[max(len(ids)-messageIDsMax, 0):]
+		}
+		if s = rest[end:]; s[0] == '<' {
+			continue
+		}
+		if id := rest[:end]; len(id) <= 2*messageIDSizeMax {
+			id = normalMessageID(id)
+			if at := strings.LastIndexByte(id, '@'); at > 0 && at < len(id)-1 && len(id) <= messageIDSizeMax {
+				ids = append(ids, id)
+			}
+		}
+	}
+}
+
 // appendMessageID adds the canonical form of id, unless nothing is left of it.
 func appendMessageID(ids []string, id string) []string {
 	if len(id) > 2*messageIDSizeMax {
@@ -59,12 +86,19 @@ func appendMessageID(ids []string, id string) []string {
 }
 
 func canonicalMessageID(id string) string {
-	id = strings.Map(func(r rune) rune {
-		switch {
-		case r <= ' ' || r == 0x7f || r == '<' || r == '>':
-			return -1
-		case 'A' <= r && r <= 'Z':
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
 			return r + 'a' - 'A'
+		}
+		return r
+	}, normalMessageID(id))
+}
+
+// normalMessageID returns an id without white space and needless quotes.
+func normalMessageID(id string) string {
+	id = strings.Map(func(r rune) rune {
+		if r <= ' ' || r == 0x7f || r == '<' || r == '>' {
+			return -1
 		}
 		return r
 	}, strings.ToValidUTF8(id, "\uFFFD"))
