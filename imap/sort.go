@@ -117,4 +117,3 @@ func (d *Decoder) Thread() (t Thread) {
 	t.Search = d.SearchCriteria()
 	return t
 }
-

@@ -33,19 +33,24 @@ type matcher struct {
 
 // searcher searches one mailbox, which need not be the one that is selected.
 type searcher struct {
-	s   *session
-	sel *selection // Whose messages are searched, and whose numbers and "$" keys name.
+	s        *session
+	sel      *selection           // Whose messages are searched, and whose numbers and "$" keys name.
+	progress func(done, goal int) // Is told how far long work is.
 }
 
 // searcher returns one of the selected mailbox.
-func (s *session) searcher() *searcher { return &searcher{s: s, sel: s.sel} }
+func (s *session) searcher() *searcher { return s.searcherOf(s.sel) }
+
+// searcherOf returns one of a mailbox that need not be selected.
+func (s *session) searcherOf(sel *selection) *searcher {
+	return &searcher{s: s, sel: sel, progress: s.progress}
+}
 
 // candidate is a message being searched. What is more than its entry is read
 // when it is asked for.
 type candidate struct {
 	s         *session
 	ctx       context.Context //nolint:containedctx // It lives as long as the call that makes it.
-	tx        *store.Tx       // Nil if all matchers have costEntry.
 	entry     store.Entry
 	structure *store.Structure
 	tree      *message.Part
@@ -62,11 +67,15 @@ func (c *candidate) close() {
 // envelope returns the ready-made ENVELOPE.
 func (c *candidate) envelope() ([]byte, error) {
 	if c.structure == nil {
-		st, err := c.tx.Structure(c.entry.EmailID)
+		err := c.s.account.View(c.ctx, func(tx *store.Tx) error {
+			st, err := tx.Structure(c.entry.EmailID)
+			c.structure = &st
+			return err
+		})
 		if err != nil {
+			c.structure = nil
 			return nil, err
 		}
-		c.structure = &st
 	}
 	return c.structure.Envelope, nil
 }
@@ -83,7 +92,11 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("parsing structure: %w", err)
 	}
-	email, err := c.tx.Email(c.entry.EmailID)
+	var email store.Email
+	err = c.s.account.View(c.ctx, func(tx *store.Tx) (err error) {
+		email, err = tx.Email(c.entry.EmailID)
+		return err
+	})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -95,8 +108,7 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 	return c.tree, email.Prefix, file, nil
 }
 
-// filesBatch is the number of messages searched in one transaction if files are
-// read: transactions should be short.
+// filesBatch is the number of messages searched at once if files are read.
 const filesBatch = 20
 
 // match returns those of the ascending uids for which m holds.
@@ -112,29 +124,18 @@ func (r *searcher) match(ctx context.Context, m matcher, uids []store.UID) ([]st
 			return nil, err
 		}
 		entries = r.sel.view.Entries(part, entries[:0])
-		var matched []store.UID
-		search := func(tx *store.Tx) (err error) {
-			matched, err = r.matchBatch(ctx, tx, m, entries, matched[:0])
-			return err
-		}
 		var err error
-		if m.cost == costEntry {
-			err = search(nil)
-		} else {
-			err = r.s.account.View(ctx, search)
-		}
-		if err != nil {
+		if found, err = r.matchBatch(ctx, m, entries, found); err != nil {
 			return nil, err
 		}
-		found = append(found, matched...)
 	}
 	return found, nil
 }
 
-func (r *searcher) matchBatch(ctx context.Context, tx *store.Tx, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
+func (r *searcher) matchBatch(ctx context.Context, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
 	var c candidate
 	for _, e := range entries {
-		c = candidate{s: r.s, ctx: ctx, tx: tx, entry: e}
+		c = candidate{s: r.s, ctx: ctx, entry: e}
 		ok, err := m.match(&c)
 		c.close()
 		switch {

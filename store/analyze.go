@@ -23,6 +23,7 @@ type Analysis struct {
 	Tree          []byte // message.Part in binary form.
 	Envelope      []byte
 	BodyStructure []byte
+	Header        []byte   // What is kept of the header fields, see headerFields.
 	MessageID     string   // Canonical, "" if none.
 	References    []string // Canonical, nearest ancestor first.
 	Subject       string   // Base subject.
@@ -44,6 +45,7 @@ func Analyze(r io.ReaderAt, size int64) (Analysis, error) {
 		Tree:          part.AppendBinary(nil),
 		Envelope:      imap.AppendEnvelope(nil, part.Envelope),
 		BodyStructure: imap.AppendBodyStructure(nil, &part, true),
+		Header:        headerOf(t, &part),
 		Preview:       message.Preview(t, &part),
 		DSN:           isDSN(&part),
 		HasHeader:     part.BodyOffset > part.HeaderOffset,

@@ -389,7 +389,7 @@ func (d *Dir) bare(it *item) error {
 	if err != nil {
 		return err
 	}
-	it.bare = &Analysis{Tree: an.Tree, Envelope: an.Envelope, BodyStructure: an.BodyStructure, HasHeader: an.HasHeader}
+	it.bare = &Analysis{Tree: an.Tree, Envelope: an.Envelope, BodyStructure: an.BodyStructure, Header: an.Header, HasHeader: an.HasHeader}
 	for _, rcpt := range it.rcpts {
 		rcpt.mailboxID, rcpt.mailbox, rcpt.keywords, rcpt.flags = 0, inbox, nil, 0
 	}

@@ -136,15 +136,15 @@ func (c *checker) readFile(path string, check *fileCheck) (what, mend string) {
 	if err != nil {
 		return fmt.Sprintf("email %d: %v", e.ID, err), mendFile
 	}
-	if part := check.structure.differs(&an); part != "" {
+	if part := check.structure.differs(&an, keptHeader(e.Prefix, &an)); part != "" {
 		c.problem(effectParts, mendFix, "the %s kept of email %d is not that of its file", part, e.ID)
 	}
 	return "", ""
 }
 
 // differs says what of a structure is not as the content is analysed now, "" if
-// nothing.
-func (s *Structure) differs(an *Analysis) string {
+// nothing. Header is what is to be kept of the header.
+func (s *Structure) differs(an *Analysis, header []byte) string {
 	switch {
 	case !bytes.Equal(s.Tree, an.Tree):
 		return "structure"
@@ -152,6 +152,8 @@ func (s *Structure) differs(an *Analysis) string {
 		return "envelope"
 	case !bytes.Equal(s.BodyStructure, an.BodyStructure):
 		return "body structure"
+	case !bytes.Equal(s.Header, header):
+		return "header"
 	}
 	return ""
 }

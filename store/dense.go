@@ -49,6 +49,8 @@ type array struct {
 	untold int       // Sessions that have not been told of all removals.
 	buffer []*commit // Published while loading.
 
+	columns map[string]*sharedColumn // Guarded by columnCache.mu.
+
 	mu       sync.RWMutex
 	uids     []UID // Ascending. Sessions hold slices of it: it is appended to, and replaced, never changed.
 	entries  []Entry

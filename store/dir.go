@@ -136,6 +136,7 @@ type Dir struct {
 	trains  chan struct{} // Taken while training.
 	load    loadMeter
 	tracker tracker
+	columns columnCache
 
 	writers  sync.WaitGroup // Goroutines of accounts.
 	cleaning sync.WaitGroup // The goroutine that removes segments.

@@ -255,11 +255,12 @@ func (f *fixer) fixStructure(tx *Tx, fix *emailFix) error {
 		return nil
 	}
 	s := fix.rows.structure
-	if s != nil && s.differs(fix.an) == "" {
+	header := keptHeader(fix.rows.email.Prefix, fix.an)
+	if s != nil && s.differs(fix.an, header) == "" {
 		return nil
 	}
 	f.did("the structure of email %d was derived from its file again", fix.id)
-	row := Structure{EmailID: fix.id, Tree: fix.an.Tree, Envelope: fix.an.Envelope, BodyStructure: fix.an.BodyStructure}
+	row := Structure{EmailID: fix.id, Tree: fix.an.Tree, Envelope: fix.an.Envelope, BodyStructure: fix.an.BodyStructure, Header: header}
 	if s == nil {
 		return tx.b.Insert(&row)
 	}

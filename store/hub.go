@@ -235,6 +235,7 @@ func (h *hub) drop(r *array) {
 	}
 	if unused > arraysKept && h.arrays[r.mailboxID] == r {
 		delete(h.arrays, r.mailboxID)
+		h.a.dir.columns.forget(r)
 	}
 }
 
@@ -266,6 +267,7 @@ func (h *hub) reloadArray(ctx context.Context, r *array) error {
 		delete(h.arrays, r.mailboxID)
 	}
 	h.mu.Unlock()
+	defer h.a.dir.columns.forget(r) // UIDs may be given again, to other messages.
 	if unused {
 		return nil
 	}
@@ -303,4 +305,7 @@ func (h *hub) close() {
 	defer h.mu.Unlock()
 	h.closed = true
 	h.advance(0, 0)
+	for _, r := range h.arrays {
+		h.a.dir.columns.forget(r)
+	}
 }

@@ -70,7 +70,7 @@ func (tx *Tx) insertEmail(e *Email, an *Analysis, mailboxID int64) error {
 	if err := tx.b.Insert(e); err != nil {
 		return fmt.Errorf("inserting email %d: %w", e.ID, err)
 	}
-	st := Structure{EmailID: e.ID, Tree: an.Tree, Envelope: an.Envelope, BodyStructure: an.BodyStructure}
+	st := Structure{EmailID: e.ID, Tree: an.Tree, Envelope: an.Envelope, BodyStructure: an.BodyStructure, Header: keptHeader(e.Prefix, an)}
 	if err := tx.b.Insert(&st); err != nil {
 		return fmt.Errorf("inserting structure %d: %w", e.ID, err)
 	}

@@ -168,6 +168,7 @@ type Structure struct {
 	Tree          []byte // message.Part in binary form; offsets count from the file, not the prefix.
 	Envelope      []byte // As in a FETCH response.
 	BodyStructure []byte // As in a FETCH response.
+	Header        []byte // Header fields in the form of headerFields, for Field. Empty: not known.
 }
 
 // Expunged stands for a message that is no more, of which clients must be told.
