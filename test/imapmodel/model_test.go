@@ -1,0 +1,36 @@
+// Package imapmodel tests package imapserver with a model. Sessions do things at random
+// with one account, and every answer is compared with what a simple model of the
+// account says: what must be told, what may be told, and what may not. Clients in the
+// test believe what they are told and no more, so what they believe must be true.
+package imapmodel
+
+import (
+	"flag"
+	"testing"
+	"time"
+)
+
+var (
+	modelSeed  = flag.Uint64("model.seed", 0, "seed of the model test; 0 takes a new one")
+	modelSteps = flag.Int("model.steps", 10_000, "steps of the model test")
+)
+
+// worldSteps is the number of steps in one world: after them there are so many
+// messages that each takes long.
+const worldSteps = 1000
+
+func TestModel(t *testing.T) {
+	t.Parallel()
+	seed := *modelSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	r := &runner{t: t, dir: t.TempDir()}
+	for done := 0; done < *modelSteps; done += worldSteps {
+		n := min(worldSteps, *modelSteps-done)
+		if f := r.try(newSteps(seed, n)); f != nil {
+			t.Fatalf("run with -args -model.seed=%d -model.steps=%d: %v", seed, n, r.shrink(f))
+		}
+		seed++
+	}
+}
