@@ -54,6 +54,9 @@ func (s *session) exchange(ctx context.Context, e *auth.Exchange, req authentica
 	var resp []byte
 	var err error
 	if req.hasInitial {
+		if req.mechanism == "CRAM-MD5" {
+			return imap.Bad("mechanism begins with a challenge") // RFC 9051, section 6.2.2.
+		}
 		if resp, err = decodeResponse(req.initial, true); err != nil {
 			return err
 		}
