@@ -32,6 +32,8 @@ func TestUTF7(t *testing.T) {
 		if ok != tc.ok || got != tc.decoded {
 			t.Errorf("%s: decoded to %q, %v", tc.name, got, ok)
 		}
+		// MUST 9051 A.1 #1: what is printable US-ASCII is never in base64
+		// MUST 9051 A.1 #2: names end in US-ASCII
 		if tc.ok {
 			if got := string(AppendUTF7(nil, tc.decoded)); got != tc.encoded {
 				t.Errorf("%s: encoded to %q, want %q", tc.name, got, tc.encoded)

@@ -332,9 +332,14 @@ func TestAppendBodyStructure(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			p := checkStructure(t, c.msg)
+			// MUST 9051 9 #7,8: BODY has no extension data
+			// MUST 9051 9 #9: MESSAGE/RFC822 and MESSAGE/GLOBAL have an envelope and structure
 			if got := string(AppendBodyStructure(nil, &p, false)); got != c.body {
 				t.Errorf("BODY\ngot  %s\nwant %s", got, c.body)
 			}
+			// MUST 9051 7.5.2 #8,11: extension data is in the order of the grammar
+			// MUST 9051 7.5.2 #10: there is no extension data but that of the RFC
+			// MUST 9051 9 #6: there are no body-extension fields
 			if got := string(AppendBodyStructure(nil, &p, true)); got != c.extended {
 				t.Errorf("BODYSTRUCTURE\ngot  %s\nwant %s", got, c.extended)
 			}

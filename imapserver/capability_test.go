@@ -18,6 +18,7 @@ func TestCommandsHaveCapabilities(t *testing.T) {
 	base := strings.Fields(baseCommands)
 	for _, name := range slices.Sorted(maps.Keys(commands())) {
 		is := slices.Contains(base, strings.ReplaceAll(name, " ", "-"))
+		// MUST 9051 6.5: a command of an extension has a capability
 		if has := commandCapabilities[name] != ""; has == is {
 			t.Errorf("%s: of RFC 3501: %v, has a capability: %v", name, is, has)
 		}

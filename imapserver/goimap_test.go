@@ -44,6 +44,7 @@ func TestGoImap(t *testing.T) {
 			t.Errorf("capability %s is missing", name)
 		}
 	}
+	// MUST 9051 9 #2: another implementation of the grammar reads what is sent from here on
 	id, err := c.ID(&goimap.IDData{Name: "test"}).Wait()
 	must("ID", err)
 	if id.Name != "mox" {

@@ -113,6 +113,7 @@ func TestMailboxUIDValidity(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			// MUST 9051 2.3.1.1 #1: a mailbox that has the name of an earlier one has another UIDVALIDITY, so UIDs stay unique
 			if made[0].UIDValidity <= last {
 				t.Errorf("UIDVALIDITY %d after %d", made[0].UIDValidity, last)
 			}
