@@ -67,6 +67,8 @@ func commands() map[string]command {
 		"COPY":     {states: selected, numbers: true, run: bind(parseCopy, (*session).copyMessages)},
 		"MOVE":     {states: selected, numbers: true, run: bind(parseCopy, (*session).moveMessages)},
 
+		"CANCELUPDATE": {states: selected, run: bind(parseCancelUpdate, (*session).cancelUpdate)},
+
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},
 		"UID SEARCH":  {states: selected, byUID: true, run: bindSearch(parseSearch, (*session).search)},
 		"UID SORT":    {states: selected, byUID: true, run: bind(parseSort, (*session).sort)},

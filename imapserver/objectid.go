@@ -47,14 +47,21 @@ func (r *searcher) compileObject(ctx context.Context, k imap.SearchKey) (matcher
 		return onEntry(func(e *store.Entry) bool { return e.EmailID == id }), nil
 	}
 	var emails []int64
-	if id := parseObjectID(k.Text, threadIDLetter); id > 0 {
-		err := r.s.account.View(ctx, func(tx *store.Tx) (err error) {
+	find := func(ctx context.Context) error {
+		id := parseObjectID(k.Text, threadIDLetter)
+		if id == 0 {
+			return nil
+		}
+		return r.s.account.View(ctx, func(tx *store.Tx) (err error) {
 			emails, err = tx.ThreadEmails(id)
 			return err
 		})
-		if err != nil {
-			return matcher{}, err
-		}
+	}
+	if err := find(ctx); err != nil {
+		return matcher{}, err
+	}
+	if r.live != nil {
+		r.live.refresh = append(r.live.refresh, find) // The thread may grow.
 	}
 	return onEntry(func(e *store.Entry) bool {
 		_, ok := slices.BinarySearch(emails, e.EmailID)

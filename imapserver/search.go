@@ -47,9 +47,14 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 		req.Return = imap.ReturnAll
 	}
 	s.byNumber = req.Key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
-	found, err := s.searcher().find(ctx, req.Key)
-	if err != nil {
+	defer s.endContexts(nil)
+	g := &searching{cmd: cmd, opts: req.SearchOptions, key: req.Key}
+	if err := s.prepare(ctx, g); err != nil {
 		return imap.Response{}, err
+	}
+	found, err := g.search.match(ctx, g.matcher, s.sel.uids())
+	if err != nil {
+		return imap.Response{}, fmt.Errorf("searching: %w", err)
 	}
 	chosen := choose(found, req.SearchOptions)
 	s.save(chosen, req.SearchOptions)
@@ -60,6 +65,7 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	default:
 		s.writeSearch(cmd, found, highest)
 	}
+	s.keepUpdated(g, found)
 	return imap.OK("", "done"), nil
 }
 

@@ -36,6 +36,8 @@ type searcher struct {
 	s        *session
 	sel      *selection           // Whose messages are searched, and whose numbers and "$" keys name.
 	progress func(done, goal int) // Is told how far long work is.
+
+	live *liveSearch // Not nil if matchers are to be asked again later.
 }
 
 // searcher returns one of the selected mailbox.
@@ -161,6 +163,9 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 		if r.s.uidOnly && k.Key == imap.SearchSeq && !k.Set.Saved {
 			return matcher{}, imap.BadCode("UIDREQUIRED", "there are no sequence numbers after ENABLE UIDONLY")
 		}
+		if r.live != nil && k.Key == "UID" && !k.Set.Saved {
+			return r.compileLiveUIDs(k.Set), nil
+		}
 		uids := r.sel.existing(k.Set, k.Key == "UID")
 		return onEntry(func(e *store.Entry) bool {
 			_, ok := slices.BinarySearch(uids, e.UID)
@@ -172,6 +177,9 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 		return onEntry(func(e *store.Entry) bool { return e.ModSeq >= k.Size }), nil
 	case "KEYWORD", "UNKEYWORD":
 		return r.compileKeyword(k.Text, k.Key == "KEYWORD"), nil
+	}
+	if r.live != nil && (k.Key == "YOUNGER" || k.Key == "OLDER") {
+		return r.compileLiveAge(k), nil
 	}
 	if test := flagTests[k.Key]; test.known {
 		return onEntry(func(e *store.Entry) bool { return e.Flags()&test.mask == test.want }), nil
@@ -286,7 +294,7 @@ func (r *searcher) compileKeyword(name string, want bool) matcher {
 		return onEntry(func(e *store.Entry) bool { return (e.Flags()&flag != 0) == want })
 	}
 	name = strings.ToLower(name)
-	if !slices.Contains(r.sel.view.AllKeywords(), name) {
+	if r.live == nil && !slices.Contains(r.sel.view.AllKeywords(), name) {
 		return onEntry(func(*store.Entry) bool { return !want })
 	}
 	return onEntry(func(e *store.Entry) bool {

@@ -21,6 +21,8 @@ type selection struct {
 	gone     bool        // The mailbox was deleted.
 	keywords int         // How many of its keywords the client was told.
 	saved    []store.UID // "$": ascending. Some may be gone since.
+
+	contexts []*searchContext // Searches whose results are kept true.
 }
 
 // uids returns the messages: number n is uids()[n-1].
@@ -112,7 +114,7 @@ func (sel *selection) known(uids []store.UID) []store.UID {
 // tell writes what has changed since the client was last told. With
 // keepNumbers it holds back removals, and so all sequence numbers stay:
 // RFC 9051, section 7.5.1, wants that during FETCH, STORE and SEARCH.
-func (s *session) tell(_ context.Context, keepNumbers bool) {
+func (s *session) tell(ctx context.Context, keepNumbers bool) {
 	mode := store.TakeAll
 	if keepNumbers {
 		mode = store.TakeNoExpunge
@@ -123,6 +125,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 		return
 	}
 	s.tellKeywords()
+	s.contextsLose(changes)
 	var added bool
 	var changed []store.Entry
 	var vanished []store.UID
@@ -148,6 +151,7 @@ func (s *session) tell(_ context.Context, keepNumbers bool) {
 		s.out.Raw("* ", strconv.Itoa(len(s.sel.uids())), " EXISTS").CRLF()
 	}
 	s.writeFlags(changed, true)
+	s.contextsUpdate(ctx, changes)
 	if s.sel.gone {
 		s.watch.Unselect()
 	} else if s.qresync && s.sel.view.HeldBack() > 0 {
