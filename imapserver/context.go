@@ -82,7 +82,7 @@ type searching struct {
 	cmd     command
 	opts    imap.SearchOptions
 	key     imap.SearchKey
-	about   string           // See searchContext.
+	about   string // See searchContext.
 	search  *searcher
 	matcher matcher
 }
