@@ -27,7 +27,7 @@ var layers = []layer{
 	},
 	{
 		name: "parts",
-		packages: "internal/fault logfmt lineio atomicfile loop ratelimit resolver dnstest policyhost smtpclient imapclient" +
+		packages: "internal/fault logfmt lineio deflate atomicfile loop ratelimit resolver dnstest policyhost smtpclient imapclient" +
 			" autotls rdap sandbox journal internal/transcript internal/conformance",
 		ordered: true,
 		forbid:  "log log/slog github.com/prometheus/...",

@@ -38,6 +38,8 @@ func commands() map[string]command {
 		"LOGIN":        {states: notAuthenticated, run: bind(parseLogin, (*session).loginCommand)},
 		"AUTHENTICATE": {states: notAuthenticated, run: bind(parseAuthenticate, (*session).authenticate)},
 
+		"UNAUTHENTICATE": {states: loggedIn, run: bind(parseNothing, (*session).unauthenticate)},
+
 		"ENABLE":      {states: loggedIn, run: bind(parseEnable, (*session).enable)},
 		"NAMESPACE":   {states: loggedIn, run: bind(parseNothing, (*session).namespace)},
 		"SELECT":      {states: loggedIn, run: bind(parseSelect, (*session).selectMailbox)},
@@ -53,6 +55,7 @@ func commands() map[string]command {
 		"APPEND":      {states: loggedIn, run: bind(parseAppend, (*session).append), streams: until(parseAppend)},
 		"GETMETADATA": {states: loggedIn, run: bind(parseGetMetadata, (*session).getMetadata)},
 		"SETMETADATA": {states: loggedIn, run: bind(parseSetMetadata, (*session).setMetadata)},
+		"COMPRESS":    {states: loggedIn, run: bind(parseCompress, (*session).compress)},
 		"IDLE":        {states: loggedIn, run: bind(parseNothing, (*session).idle)},
 
 		"CHECK":    {states: selected, run: bind(parseNothing, (*session).noop)},

@@ -84,7 +84,7 @@ func (s *session) enter(ctx context.Context, who auth.Login, mechanism string) e
 	s.leave = leave
 	s.account, s.watch = account, account.Watch()
 	s.switchOff(who.Account)
-	s.secure = auth.Conn{}
+	s.secure = auth.Conn{} // A third of a KiB that few need again: secured makes it anew.
 	s.log = s.log.With("account", who.Account)
 	s.log.Info("login", "login", who.Address, "mechanism", mechanism, "tls", s.tls)
 	s.conn.readUntil, s.conn.readMax, s.conn.writeMax = time.Time{}, idleMax, writeMax

@@ -112,6 +112,8 @@ type Server struct {
 	commands map[string]command
 	buffers  imap.Buffers // Output buffers of sessions that are busy.
 	pieces   sync.Pool    // For conn.
+
+	compression compression
 }
 
 // New returns a server. It starts nothing.

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/mjl-/mox/auth"
-	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/lineio"
 	"github.com/mjl-/mox/logfmt"
@@ -50,6 +49,7 @@ type session struct {
 
 	tls    string    // Version and cipher, empty without TLS.
 	secure auth.Conn // What logging in needs to know of the connection; empty afterwards.
+	layer  tlsLayer  // For the next login.
 	rev2   bool      // ENABLE IMAP4rev2 was given.
 
 	condstore bool // Mod-sequences come with all flags (RFC 7162, section 3.1).
@@ -64,11 +64,13 @@ type session struct {
 	badCount int        // BAD replies before login.
 	failures int        // Failed logins.
 	ended    bool       // The session ends after the reply.
-	upgrade  bool       // TLS begins after the reply.
 	lost     error      // The connection failed within a command: there is nobody to reply to.
 	began    int64      // When the last attempt to log in began, for auth.Sessions.
 
 	metadata metadataState // What was enabled of METADATA.
+
+	// afterReply changes the connection once the reply is sent. Nil: nothing changes.
+	afterReply func(context.Context) error
 
 	unread     *imap.Literal // Announced by the command that runs, and not read yet.
 	progressed progressState
@@ -83,10 +85,8 @@ type session struct {
 
 func newSession(server *Server, nc net.Conn, l Listener, ip netip.Addr) *session {
 	s := &session{server: server, listener: l, raw: nc, conn: newConn(nc, &server.pieces), ip: ip, cid: server.opts.CIDs.Next(), level: logfmt.LevelTrace}
-	s.secure = auth.Conn{Hostname: l.Hostname, Plain: l.PlainLogin, CRAMMD5: l.CRAMMD5}
-	s.log = server.opts.Log.With("cid", cid.Format(s.cid))
 	s.out = imap.NewEncoder(s.conn, &server.buffers)
-	s.conn.readUntil = time.Now().Add(preauthMax)
+	s.beginNotAuthenticated()
 	return s
 }
 
@@ -167,18 +167,7 @@ func (s *session) Abort() {
 
 // close gives back what the session holds.
 func (s *session) close() {
-	if s.sel != nil {
-		s.unselect()
-	}
-	if s.watch != nil {
-		s.watch.Close()
-	}
-	if s.account != nil {
-		if err := s.account.Close(); err != nil {
-			s.log.Error("closing account", "err", err)
-		}
-		s.leave()
-	}
+	s.leaveAccount()
 	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		s.log.Debug("closing connection", "err", err)
 	}
@@ -257,9 +246,9 @@ func (s *session) run(ctx context.Context) error {
 	took := time.Since(start)
 	s.server.metrics.command(name, strings.ToLower(resp.Type), took)
 	s.log.Debug("command", "cmd", name, "result", resp.Type, "code", resp.Code, "took", took)
-	if s.upgrade {
-		s.upgrade = false
-		return s.startTLS(ctx)
+	if change := s.afterReply; change != nil {
+		s.afterReply = nil
+		return change(ctx)
 	}
 	return s.tooManyBad(name, resp)
 }

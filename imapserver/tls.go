@@ -20,7 +20,7 @@ func (s *session) startTLSCommand(context.Context, command, nothing) (imap.Respo
 	case s.listener.TLS == nil:
 		return imap.Response{}, imap.Bad("TLS is not available")
 	}
-	s.upgrade = true
+	s.afterReply = s.startTLS
 	return imap.OK("", "begin TLS now"), nil
 }
 
@@ -42,8 +42,9 @@ func (s *session) startTLS(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
-	state := t.ConnectionState()
-	s.secure.TLS, s.secure.Certificate = &state, cert
+	s.layer = tlsLayer{t, cert}
+	s.secure = s.secured()
+	state := s.secure.TLS
 	s.conn.Conn, s.tls = t, tls.VersionName(state.Version)+" "+tls.CipherSuiteName(state.CipherSuite)
 	s.in = s.newReader(ctx)
 	s.log.Debug("tls", "tls", s.tls, "server_name", state.ServerName)
