@@ -123,11 +123,20 @@ func sentColumn() column {
 		}
 		_, offset := t.Zone()
 		b = binary.BigEndian.AppendUint64(b, uint64(t.Unix()))
-		return binary.BigEndian.AppendUint64(b, uint64((t.Unix()+int64(offset))/secondsPerDay))
+		return binary.BigEndian.AppendUint64(b, uint64(floorDiv(t.Unix()+int64(offset), secondsPerDay)))
 	})
 }
 
 const secondsPerDay = 24 * 60 * 60
+
+// floorDiv divides, and rounds down also below zero.
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}
 
 // sentMoment returns the moment in a text of sentColumn.
 func sentMoment(text []byte) (sec int64, ok bool) {

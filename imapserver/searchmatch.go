@@ -20,15 +20,35 @@ import (
 type cost uint8
 
 const (
-	costEntry     cost = iota // The array in memory.
-	costStructure             // A row: envelope and parsed structure.
-	costFile                  // The message file.
+	costEntry  cost = iota // The array in memory.
+	costColumn             // A column: a text in memory, mostly.
+	costFile               // The message file.
 )
 
-// matcher is a compiled search key.
+// matcher is a compiled search key. It is for one goroutine.
 type matcher struct {
 	cost  cost
 	match func(c *candidate) (bool, error)
+
+	all  []matcher      // Of AND: those that must match, the cheap ones first.
+	fork func() matcher // Returns one for another goroutine; nil: this one has no state.
+}
+
+// forked returns a matcher for another goroutine.
+func (m matcher) forked() matcher {
+	if m.fork == nil {
+		return m
+	}
+	return m.fork()
+}
+
+// forkedAll returns matchers for another goroutine.
+func forkedAll(list []matcher) []matcher {
+	out := make([]matcher, len(list))
+	for i, m := range list {
+		out[i] = m.forked()
+	}
+	return out
 }
 
 // searcher searches one mailbox, which need not be the one that is selected.
@@ -110,18 +130,28 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 	return c.tree, email.Prefix, file, nil
 }
 
-// filesBatch is the number of messages searched at once if files are read.
-const filesBatch = 20
-
-// match returns those of the ascending uids for which m holds.
+// match returns those of the ascending uids for which m holds. If files have to be
+// read, it is only those of messages that fulfil what needs none.
 func (r *searcher) match(ctx context.Context, m matcher, uids []store.UID) ([]store.UID, error) {
-	var found []store.UID
-	batch := entriesBatch
-	if m.cost == costFile {
-		batch = filesBatch
+	if m.cost < costFile {
+		return r.matchMemory(ctx, m, uids)
 	}
+	dear := m
+	if n := slices.IndexFunc(m.all, func(m matcher) bool { return m.cost == costFile }); n > 0 {
+		var err error
+		if uids, err = r.matchMemory(ctx, matchAll(m.all[:n]), uids); err != nil {
+			return nil, err
+		}
+		dear = matchAll(m.all[n:])
+	}
+	return r.scan(ctx, dear, uids)
+}
+
+// matchMemory is match for what reads no files.
+func (r *searcher) matchMemory(ctx context.Context, m matcher, uids []store.UID) ([]store.UID, error) {
+	var found []store.UID
 	var entries []store.Entry
-	for part := range slices.Chunk(uids, batch) {
+	for part := range slices.Chunk(uids, entriesBatch) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -187,7 +217,10 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 	if m, ok := compileNumber(k); ok {
 		return m, nil
 	}
-	return compileText(k)
+	if m, ok := r.compileSent(k); ok {
+		return m, nil
+	}
+	return r.compileText(ctx, k)
 }
 
 // existing returns the messages of a set, ascending, those with numbers that do
@@ -209,42 +242,67 @@ func (sel *selection) existing(set imap.NumSet, byUID bool) []store.UID {
 
 // compileAll makes a matcher that holds if all keys do.
 func (r *searcher) compileAll(ctx context.Context, keys []imap.SearchKey) (matcher, error) {
-	list, most, err := r.compileList(ctx, keys)
+	list, err := r.compileList(ctx, keys)
 	if err != nil || len(list) == 1 {
 		return append(list, matcher{})[0], err
 	}
-	return matcher{most, func(c *candidate) (bool, error) {
+	var flat []matcher // What an index says of a BODY within comes before all files too.
+	for _, m := range list {
+		if len(m.all) == 0 {
+			flat = append(flat, m)
+		}
+		flat = append(flat, m.all...)
+	}
+	sortByCost(flat)
+	return matchAll(flat), nil
+}
+
+// matchAll makes a matcher that holds if all do.
+func matchAll(list []matcher) matcher {
+	m := matcher{cost: list[len(list)-1].cost, all: list}
+	m.fork = func() matcher { return matchAll(forkedAll(list)) }
+	m.match = func(c *candidate) (bool, error) {
 		for _, m := range list {
 			if ok, err := m.match(c); !ok || err != nil {
 				return false, err
 			}
 		}
 		return true, nil
-	}}, nil
+	}
+	return m
 }
 
 // compileList compiles keys, and puts the cheap ones first.
-func (r *searcher) compileList(ctx context.Context, keys []imap.SearchKey) (list []matcher, most cost, err error) {
+func (r *searcher) compileList(ctx context.Context, keys []imap.SearchKey) (list []matcher, err error) {
 	for _, k := range keys {
 		m, err := r.compile(ctx, k)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		list = append(list, m)
-		most = max(most, m.cost)
 	}
+	sortByCost(list)
+	return list, nil
+}
+
+func sortByCost(list []matcher) {
 	slices.SortStableFunc(list, func(a, b matcher) int { return cmp.Compare(a.cost, b.cost) })
-	return list, most, nil
 }
 
 // compileLogic compiles NOT and OR.
 func (r *searcher) compileLogic(ctx context.Context, k imap.SearchKey) (matcher, error) {
-	list, most, err := r.compileList(ctx, k.Keys)
+	list, err := r.compileList(ctx, k.Keys)
 	if err != nil {
 		return matcher{}, err
 	}
-	not := k.Key == "NOT"
-	return matcher{most, func(c *candidate) (bool, error) {
+	return matchAny(list, k.Key == "NOT"), nil
+}
+
+// matchAny makes a matcher that holds if one of list does, or if none does.
+func matchAny(list []matcher, not bool) matcher {
+	m := matcher{cost: list[len(list)-1].cost}
+	m.fork = func() matcher { return matchAny(forkedAll(list), not) }
+	m.match = func(c *candidate) (bool, error) {
 		for _, m := range list {
 			ok, err := m.match(c)
 			if err != nil {
@@ -255,11 +313,12 @@ func (r *searcher) compileLogic(ctx context.Context, k imap.SearchKey) (matcher,
 			}
 		}
 		return not, nil
-	}}, nil
+	}
+	return m
 }
 
 func onEntry(test func(e *store.Entry) bool) matcher {
-	return matcher{costEntry, func(c *candidate) (bool, error) { return test(&c.entry), nil }}
+	return matcher{cost: costEntry, match: func(c *candidate) (bool, error) { return test(&c.entry), nil }}
 }
 
 // flagTests are the keys about system flags: those under mask must be as want.
@@ -331,26 +390,27 @@ func compileNumber(k imap.SearchKey) (matcher, bool) {
 	case "OLDER":
 		since := time.Now().Unix() - k.Size
 		return onEntry(func(e *store.Entry) bool { return int64(e.Received) <= since }), true
-	case "SENTBEFORE":
-		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) < 0 }), true
-	case "SENTON":
-		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) == 0 }), true
-	case "SENTSINCE":
-		return onSent(func(d imap.Date) bool { return d.Compare(k.Date) >= 0 }), true
 	}
 	return matcher{}, false
 }
 
-// onSent makes a matcher on the day of the Date field. A message without one that
-// can be understood was sent on no day.
-func onSent(test func(imap.Date) bool) matcher {
-	return matcher{costStructure, func(c *candidate) (bool, error) {
-		env, err := c.envelope()
-		if err != nil {
-			return false, err
-		}
-		date, _ := imap.EnvelopeString(env, imap.EnvelopeDate)
-		t, err := message.ParseDate(date)
-		return err == nil && test(imap.DateOf(t)), nil //nolint:nilerr // Dates in mail may be anything.
-	}}
+// compileSent compiles the keys about the day of the Date field. A message without one
+// that can be understood was sent on no day.
+func (r *searcher) compileSent(k imap.SearchKey) (matcher, bool) {
+	day := floorDiv(k.Date.Time().Unix(), secondsPerDay)
+	var test func(sent int64) bool
+	switch k.Key {
+	case "SENTBEFORE":
+		test = func(sent int64) bool { return sent < day }
+	case "SENTON":
+		test = func(sent int64) bool { return sent == day }
+	case "SENTSINCE":
+		test = func(sent int64) bool { return sent >= day }
+	default:
+		return matcher{}, false
+	}
+	return r.onColumn(sentColumn(), func(text []byte) bool {
+		sent, ok := sentDay(text)
+		return ok && test(sent)
+	}), true
 }

@@ -2,107 +2,93 @@ package imapserver
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/message"
+	"github.com/mjl-/mox/store"
 )
 
-// envelopeFields are the header fields that ENVELOPE has as addresses.
-var envelopeAddresses = map[string]imap.EnvelopeField{
-	"FROM": imap.EnvelopeFrom, "TO": imap.EnvelopeTo, "CC": imap.EnvelopeCc, "BCC": imap.EnvelopeBcc,
-}
-
-// envelopeTexts are the header fields that ENVELOPE has whole.
-var envelopeTexts = map[string]imap.EnvelopeField{
-	"SUBJECT": imap.EnvelopeSubject, "MESSAGE-ID": imap.EnvelopeMessageID, "IN-REPLY-TO": imap.EnvelopeInReplyTo,
-}
-
 // compileText compiles the keys that look for a text.
-func compileText(k imap.SearchKey) (matcher, error) {
-	text := newNeedle(k.Text)
+func (r *searcher) compileText(ctx context.Context, k imap.SearchKey) (matcher, error) {
 	switch k.Key {
 	case "FROM", "TO", "CC", "BCC":
-		return onAddresses(envelopeAddresses[k.Key], text), nil
+		return r.onText(addressColumns[k.Key], k.Text), nil
 	case "SUBJECT":
-		return onEnvelopeText(imap.EnvelopeSubject, text), nil
+		text := imap.Casemap(k.Text)
+		return r.onColumn(subjectColumn(), func(b []byte) bool { return bytes.Contains(b, []byte(text)) }), nil
 	case "HEADER":
-		field, ok := envelopeTexts[strings.ToUpper(k.Header)]
-		if ok && k.Text != "" {
-			return onEnvelopeText(field, text), nil
-		}
-		return onHeader(k.Header, text), nil
+		return r.onText(headerColumn(k.Header), k.Text), nil
 	case "BODY":
-		return matcher{costFile, func(c *candidate) (bool, error) { return searchBody(c, text) }}, nil
+		return r.indexed(ctx, k, onFile(k.Text, searchBody))
 	case "TEXT":
-		return matcher{costFile, func(c *candidate) (bool, error) {
-			if ok, err := searchHeader(c, text); ok || err != nil {
-				return ok, err
-			}
-			return searchBody(c, text)
-		}}, nil
+		return r.indexed(ctx, k, onFile(k.Text, searchText))
 	}
 	return matcher{}, fmt.Errorf("imapserver: no matcher for search key %s", k.Key)
 }
 
-// onEnvelopeText makes a matcher on a string of the envelope, decoded.
-func onEnvelopeText(field imap.EnvelopeField, text *needle) matcher {
-	return matcher{costStructure, func(c *candidate) (bool, error) {
-		env, err := c.envelope()
-		if err != nil {
-			return false, err
-		}
-		s, _ := imap.EnvelopeString(env, field)
-		return text.inHeader(s), nil
-	}}
+// onText makes a matcher on a column of values after fieldBegin. An empty text is found
+// in each message that has a value.
+func (r *searcher) onText(col column, text string) matcher {
+	needle := imap.AppendCasemap(nil, text)
+	return r.onColumn(col, func(b []byte) bool {
+		return len(b) > 0 && b[0] == fieldBegin && bytes.Contains(b, needle)
+	})
 }
 
-// onAddresses makes a matcher on addresses of the envelope: name, and address
-// with "@".
-func onAddresses(field imap.EnvelopeField, text *needle) matcher {
-	return matcher{costStructure, func(c *candidate) (bool, error) {
-		env, err := c.envelope()
-		if err != nil {
-			return false, err
-		}
-		for _, a := range imap.EnvelopeAddresses(env, field) {
-			switch {
-			case a.Name != "" && text.inHeader(a.Name):
-				return true, nil
-			case text.in(a.Mailbox + "@" + a.Host):
-				return true, nil
-			case a.Name != "" && text.inHeader(a.Name+" <"+a.Mailbox+"@"+a.Host+">"):
-				return true, nil
-			}
-		}
-		return false, nil
-	}}
+// onFile makes a matcher that reads messages.
+func onFile(text string, search func(c *candidate, text *needle) (bool, error)) matcher {
+	n := newNeedle(text)
+	return matcher{
+		cost:  costFile,
+		match: func(c *candidate) (bool, error) { return search(c, n) },
+		fork:  func() matcher { return onFile(text, search) },
+	}
 }
 
-// onHeader makes a matcher on a field of the message's header. An empty text is
-// found in each message that has the field.
-func onHeader(name string, text *needle) matcher {
-	return matcher{costFile, func(c *candidate) (bool, error) {
-		tree, prefix, file, err := c.open()
-		if err != nil {
-			return false, err
+// onColumn makes a matcher on a text in a column. In columns where many messages have
+// the same text, each is looked at once.
+func (r *searcher) onColumn(col column, test func(text []byte) bool) matcher {
+	cr := r.columnReader(col)
+	var of *store.Column
+	var known []uint8 // By number: 0 not looked at, 1 no, 2 yes.
+	match := func(c *candidate) (bool, error) {
+		number, text, err := cr.text(c.ctx, c)
+		if err != nil || number == 0 {
+			return err == nil && test(text), err
 		}
-		h, err := message.ReadHeader(file, tree)
-		if err != nil {
-			return false, err
-		}
-		for _, raw := range [][]byte{prefix, h.Raw()} {
-			for _, v := range message.NewHeader(raw).Values(name) {
-				if text.inHeader(v) {
-					return true, nil
-				}
+		if of != cr.version {
+			of, known = cr.version, nil
+			if of.Texts() < len(r.sel.uids())/2 {
+				known = make([]uint8, of.Texts())
 			}
 		}
-		return false, nil
-	}}
+		if known == nil {
+			return test(of.Bytes(number)), nil
+		}
+		if known[number] == 0 {
+			known[number] = 1
+			if test(of.Bytes(number)) {
+				known[number] = 2
+			}
+		}
+		return known[number] == 2, nil
+	}
+	return matcher{cost: costColumn, match: match, fork: func() matcher { return r.quiet().onColumn(col, test) }}
+}
+
+// quiet returns a searcher for another goroutine: only that of the session may write.
+func (r *searcher) quiet() *searcher { return &searcher{s: r.s, sel: r.sel} }
+
+// searchText looks into the header and the body.
+func searchText(c *candidate, text *needle) (bool, error) {
+	if ok, err := searchHeader(c, text); ok || err != nil {
+		return ok, err
+	}
+	return searchBody(c, text)
 }
 
 // searchHeader looks into the header of the message and those of its parts.
@@ -173,46 +159,26 @@ func searchPart(c *candidate, r io.ReaderAt, p *message.Part, text *needle) (boo
 	return false, nil
 }
 
-// needle is a text to look for, without regard to case.
+// needle is a text to look for, in the form of the collation.
 type needle struct {
-	text  string // In lower case.
-	ascii bool   // Text has only ASCII: bytes can be folded alone.
-	buf   []byte // For pieces of bodies, made when needed: a needle is for one search at a time.
+	text   []byte
+	folded []byte // Of what is looked at, made when needed: a needle is for one search at a time.
+	raw    []byte // A piece of a body.
 }
 
-func newNeedle(s string) *needle {
-	n := &needle{text: strings.ToLower(s), ascii: true}
-	for i := range len(n.text) {
-		n.ascii = n.ascii && n.text[i] < utf8.RuneSelf
-	}
-	return n
-}
+func newNeedle(s string) *needle { return &needle{text: imap.AppendCasemap(nil, s)} }
 
 // in reports whether the text is in s.
 func (n *needle) in(s string) bool {
-	return len(n.text) <= len(s)*3 && strings.Contains(strings.ToLower(s), n.text)
+	n.folded = imap.AppendCasemap(n.folded[:0], s)
+	return bytes.Contains(n.folded, n.text)
 }
 
-// inHeader reports whether the text is in the value of a header field, as it is
-// or decoded.
-func (n *needle) inHeader(s string) bool {
-	if n.in(s) {
-		return true
-	}
-	return strings.Contains(s, "=?") && n.in(message.DecodeHeader(s))
-}
-
-// inFields reports whether the text is in a header section: in a field, with its
-// name, unfolded and decoded. Most fields need neither, so that looking into the
-// bytes is enough.
+// inFields reports whether the text is in a header section: in a field, with its name,
+// unfolded and decoded.
 func (n *needle) inFields(raw []byte) bool {
-	if n.ascii && n.inBytes(bytes.Clone(raw)) {
-		return true
-	}
 	for f := range message.NewHeader(raw).Fields() {
-		folded := bytes.IndexByte(bytes.TrimRight(f.Raw, "\r\n"), '\n') >= 0
-		encoded := bytes.Contains(f.Raw, []byte("=?"))
-		if (folded || encoded || !n.ascii) && n.inHeader(f.Name+": "+f.Value()) {
+		if n.in(f.Name + ": " + message.DecodeHeader(f.Value())) {
 			return true
 		}
 	}
@@ -222,22 +188,26 @@ func (n *needle) inFields(raw []byte) bool {
 // searchBuffer is the size in bytes of the pieces in which bodies are searched.
 const searchBuffer = 32 << 10
 
-// inReader reports whether the text is in what r has, which must be UTF-8. Of
-// each piece the end is kept, as the text may begin there.
+// inReader reports whether the text is in what r has, which must be UTF-8. Of each piece
+// the end is kept, as the text may begin there.
 func (n *needle) inReader(r io.Reader) (bool, error) {
-	if n.text == "" {
+	if len(n.text) == 0 {
 		return true, nil
 	}
-	keep := 3 * len(n.text) // A letter may have another length in the other case.
-	if n.buf == nil {
-		n.buf = make([]byte, 0, searchBuffer+2*keep)
+	if n.raw == nil {
+		n.raw = make([]byte, searchBuffer)
 	}
-	buf := n.buf[:0]
+	folded, left := n.folded[:0], 0
 	for {
-		at := len(buf)
-		got, err := io.ReadAtLeast(r, buf[at:cap(buf)], 1)
-		buf = buf[:at+got]
-		if n.inBytes(buf) {
+		got, err := io.ReadAtLeast(r, n.raw[left:], 1)
+		raw := n.raw[:left+got]
+		end := len(raw)
+		if err == nil {
+			end = wholeRunes(raw)
+		}
+		folded = imap.AppendCasemap(folded, raw[:end])
+		n.folded = folded
+		if bytes.Contains(folded, n.text) {
 			return true, nil
 		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
@@ -245,34 +215,20 @@ func (n *needle) inReader(r io.Reader) (bool, error) {
 		} else if err != nil {
 			return false, fmt.Errorf("reading text: %w", err)
 		}
-		if len(buf) > cap(buf)/2 {
-			from := len(buf) - min(keep, len(buf))
-			for from > 0 && !utf8.RuneStart(buf[from]) {
-				from--
+		folded = folded[:copy(folded, folded[max(len(folded)-len(n.text)+1, 0):])]
+		left = copy(n.raw, raw[end:])
+	}
+}
+
+// wholeRunes returns the length of b without the begin of a character at its end.
+func wholeRunes(b []byte) int {
+	for i := len(b) - 1; i >= 0 && i > len(b)-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			if !utf8.FullRune(b[i:]) {
+				return i
 			}
-			buf = buf[:copy(buf, buf[from:])]
+			break
 		}
 	}
-}
-
-// inBytes reports whether the text is in b, and may change b to lower case.
-func (n *needle) inBytes(b []byte) bool {
-	if !n.ascii {
-		return bytes.Contains(bytes.ToLower(b), []byte(n.text))
-	}
-	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] = c | 0x20
-		}
-	}
-	if bytes.Contains(b, []byte(n.text)) {
-		return true
-	}
-	return hasASCIILower(b) && bytes.Contains(bytes.ToLower(b), []byte(n.text))
-}
-
-// hasASCIILower reports whether b has one of the two letters beyond ASCII whose
-// lower case is in it: the capital I with a dot, and the sign for Kelvin.
-func hasASCIILower(b []byte) bool {
-	return bytes.Contains(b, []byte("\u0130")) || bytes.Contains(b, []byte("\u212a"))
+	return len(b)
 }

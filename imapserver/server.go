@@ -59,6 +59,9 @@ type Options struct {
 	// offered. It is asked at each login. Nil: none.
 	Disabled func(account string) []string
 
+	// TextIndex is asked by SEARCH. Nil: there is none, and all messages are read.
+	TextIndex TextIndex
+
 	// Grace is how long running commands may take when the server stops. Zero: 3 s.
 	Grace time.Duration
 }
@@ -114,6 +117,7 @@ type Server struct {
 	pieces   sync.Pool    // For conn.
 
 	compression compression
+	scans       chan struct{} // See newScans.
 }
 
 // New returns a server. It starts nothing.
@@ -135,7 +139,7 @@ func New(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
 	opts.Log = opts.Log.With("pkg", "imapserver")
-	return &Server{opts: opts, metrics: m, commands: commands()}, nil
+	return &Server{opts: opts, metrics: m, commands: commands(), scans: newScans()}, nil
 }
 
 // Serve accepts connections from ln and serves them until ctx is done or
