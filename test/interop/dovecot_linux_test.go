@@ -62,6 +62,13 @@ type dovecot struct {
 
 func newDovecot(t *testing.T, s *server) *dovecot {
 	t.Helper()
+	return newDovecotWith(t, s, dovecotConf)
+}
+
+// newDovecotWith makes one with a configuration in which DIR, IP and OWNER are
+// replaced.
+func newDovecotWith(t *testing.T, s *server, conf string) *dovecot {
+	t.Helper()
 	// Those of other users can't get into t.TempDir.
 	dir, err := os.MkdirTemp("", "mox-dovecot-*")
 	if err != nil {
@@ -85,7 +92,7 @@ func newDovecot(t *testing.T, s *server) *dovecot {
 			own(t, filepath.Join(d.dir, sub), owner)
 		}
 	}
-	text := strings.NewReplacer("DIR", d.dir, "IP", s.ip, "OWNER", strconv.Itoa(owner)).Replace(dovecotConf)
+	text := strings.NewReplacer("DIR", d.dir, "IP", s.ip, "OWNER", strconv.Itoa(owner)).Replace(conf)
 	if err := os.WriteFile(d.conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -322,6 +322,13 @@ func (p *imapPeer) tryResponse() (r response, err error) {
 		}
 		switch c {
 		case ' ':
+		case '(': // Of threads, which have no space between them.
+			if _, list := v.([]any); !list {
+				return r, grammarError("list behind a value")
+			}
+			if err := p.r.UnreadByte(); err != nil {
+				return r, err
+			}
 		case '\r':
 			if c, err = p.r.ReadByte(); err != nil || c != '\n' {
 				return r, grammarError(fmt.Sprintf("CR and then %q, %v", c, err))
