@@ -63,17 +63,22 @@ func (p SortProgram) Append(b []byte) []byte {
 	return append(b, ')')
 }
 
-// Sort is what SORT takes, but for the result options of ESORT.
+// Sort is what SORT takes.
 type Sort struct {
 	By SortProgram
 	Search
 }
 
-// Sort reads the arguments of SORT, after the space.
+// Sort reads the arguments of SORT, after the space. If it fails it still returns the
+// result options, as Search does.
+//
+//	[search-return-opts SP] sort-criteria SP search-criteria
 func (d *Decoder) Sort() (s Sort) {
+	opts := d.TakeSearchOptions()
 	s.By = d.SortProgram()
 	d.SP()
 	s.Search = d.SearchCriteria()
+	s.SearchOptions = opts
 	return s
 }
 

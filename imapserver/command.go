@@ -63,7 +63,7 @@ func commands() map[string]command {
 		"UNSELECT": {states: selected, leaves: true, run: bind(parseNothing, (*session).unselectMailbox)},
 		"EXPUNGE":  {states: selected, run: bind(parseNothing, (*session).expunge)},
 		"SEARCH":   {states: selected, bySeq: true, numbers: true, run: bindSearch(parseSearch, (*session).search)},
-		"SORT":     {states: selected, bySeq: true, numbers: true, run: bind(parseSort, (*session).sort)},
+		"SORT":     {states: selected, bySeq: true, numbers: true, run: bindSearch(parseSort, (*session).sort)},
 		"THREAD":   {states: selected, bySeq: true, numbers: true, run: bind(parseThread, (*session).thread)},
 		"FETCH":    {states: selected, bySeq: true, numbers: true, run: bind(parseFetch, (*session).fetch)},
 		"STORE":    {states: selected, bySeq: true, numbers: true, run: bind(parseStore, (*session).store)},
@@ -74,7 +74,7 @@ func commands() map[string]command {
 
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},
 		"UID SEARCH":  {states: selected, byUID: true, run: bindSearch(parseSearch, (*session).search)},
-		"UID SORT":    {states: selected, byUID: true, run: bind(parseSort, (*session).sort)},
+		"UID SORT":    {states: selected, byUID: true, run: bindSearch(parseSort, (*session).sort)},
 		"UID THREAD":  {states: selected, byUID: true, run: bind(parseThread, (*session).thread)},
 		"UID FETCH":   {states: selected, byUID: true, run: bind(parseFetch, (*session).fetch)},
 		"UID STORE":   {states: selected, byUID: true, run: bind(parseStore, (*session).store)},

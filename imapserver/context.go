@@ -3,6 +3,7 @@ package imapserver
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -82,7 +83,8 @@ type searching struct {
 	cmd     command
 	opts    imap.SearchOptions
 	key     imap.SearchKey
-	about   string // See searchContext.
+	by      imap.SortProgram // Nil: in the order of the mailbox.
+	about   string           // See searchContext.
 	search  *searcher
 	matcher matcher
 }
@@ -91,7 +93,7 @@ type searching struct {
 func (s *session) prepare(ctx context.Context, g *searching) (err error) {
 	g.search = s.searcher()
 	if g.opts.Return&imap.ReturnUpdate != 0 {
-		if err := s.mayUpdate(); err != nil {
+		if err := s.mayUpdate(g); err != nil {
 			return err
 		}
 		s.watch.KeepTouched(true) // From before messages are looked at.
@@ -103,8 +105,11 @@ func (s *session) prepare(ctx context.Context, g *searching) (err error) {
 
 // mayUpdate refuses UPDATE if it is switched off, or if the tag is the one of another
 // context: the client could not tell their changes apart.
-func (s *session) mayUpdate() error {
-	const name = "CONTEXT=SEARCH"
+func (s *session) mayUpdate(g *searching) error {
+	name := "CONTEXT=SEARCH"
+	if g.by != nil {
+		name = "CONTEXT=SORT"
+	}
 	switch {
 	case s.disabled(name):
 		return imap.Bad("%s is switched off", name)
@@ -122,22 +127,35 @@ func (sel *selection) contextOf(tag string) int {
 // keepUpdated makes a context of a search that has been answered with the results
 // that were found, or tells the client that there will be no updates (RFC 5267,
 // section 4.3.1).
-func (s *session) keepUpdated(g *searching, found []store.UID) {
+func (s *session) keepUpdated(ctx context.Context, g *searching, found []store.UID) error {
 	if g.opts.Return&imap.ReturnUpdate == 0 {
-		return
+		return nil
 	}
 	c := &searchContext{tag: s.tag, about: g.about, byUID: g.cmd.byUID, search: g.search, matcher: g.matcher, fetch: g.opts.Update}
 	if len(s.sel.contexts) == contextsMax {
 		s.refuseUpdates(c, "too many searches are kept up to date")
-		return
+		return nil
 	}
-	c.results = newMailboxResults(found)
-	first := len(s.sel.contexts) == 0
+	if g.by == nil {
+		c.results = newMailboxResults(found)
+	} else {
+		results, err := g.search.sortedResults(ctx, found, g.by, contextBytesMax-s.sel.contextBytes())
+		if err != nil {
+			return fmt.Errorf("keeping the order of %d messages: %w", len(found), err)
+		}
+		if results == nil {
+			s.refuseUpdates(c, "too many messages to keep in order")
+			return nil
+		}
+		c.results = results
+	}
+	first := g.by == nil && len(s.sel.contexts) == 0
 	if !first && s.sel.contextBytes()+c.results.bytes() > contextBytesMax {
 		s.refuseUpdates(c, "too many results are kept up to date")
-		return
+		return nil
 	}
 	s.sel.contexts = append(s.sel.contexts, c)
+	return nil
 }
 
 // contextBytes returns what all contexts need.

@@ -244,6 +244,8 @@ func TestContextsAreTrue(t *testing.T) {
 var contextSearches = []string{
 	"UID SEARCH %s FLAGGED", "SEARCH %s UNSEEN", "UID SEARCH %s OR DELETED SUBJECT 3", "SEARCH %s NOT KEYWORD k", "UID SEARCH %s UID 8:*",
 	"UID SEARCH %s UID 30:* UNDELETED", "SEARCH %s ALL", "UID SEARCH %s BODY 7 UNFLAGGED",
+	"UID SORT %s (REVERSE DATE SUBJECT) UTF-8 ALL", "SORT %s (SUBJECT) UTF-8 NOT FLAGGED", "UID SORT %s (FROM REVERSE ARRIVAL) UTF-8 UNDELETED",
+	"SORT %s (REVERSE SIZE TO) UTF-8 OR SEEN DELETED",
 }
 
 func watchAtRandom(t *testing.T, extension string, searches []string) {
@@ -293,7 +295,8 @@ func (w *watcher) change(rnd *rand.Rand, other *client) {
 	switch rnd.IntN(8) {
 	case 0, 1:
 		w.next++
-		other.ok("APPEND INBOX (%s) {%d+}\r\nSubject: new %d\r\n\r\nBody %d", flag, len(fmt.Sprintf("Subject: new %d\r\n\r\nBody %d", w.next-1, w.next-1)), w.next-1, w.next-1)
+		text := fmt.Sprintf("Subject: Re: %d\r\nDate: Sat, 0%d Jan 2000 12:00:00 +0100\r\nFrom: s%d@example.org\r\n\r\nBody %d", rnd.IntN(40), rnd.IntN(9)+1, rnd.IntN(3), uid)
+		other.ok("APPEND INBOX (%s) {%d+}\r\n%s", flag, len(text), text)
 	case 2:
 		other.ok("UID STORE %d:%d +FLAGS.SILENT (\\Deleted)", uid, uid+1)
 		other.ok("UID EXPUNGE %d", uid)

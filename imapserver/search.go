@@ -46,9 +46,14 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	if req.Return == 0 {
 		req.Return = imap.ReturnAll
 	}
-	s.byNumber = req.Key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
+	return s.runSearch(ctx, &searching{cmd: cmd, opts: req.SearchOptions, key: req.Key})
+}
+
+// runSearch searches the selected mailbox, and sorts what it finds if that is asked
+// for.
+func (s *session) runSearch(ctx context.Context, g *searching) (imap.Response, error) {
+	s.byNumber = g.key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
 	defer s.endContexts(nil)
-	g := &searching{cmd: cmd, opts: req.SearchOptions, key: req.Key}
 	if err := s.prepare(ctx, g); err != nil {
 		return imap.Response{}, err
 	}
@@ -56,17 +61,32 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 	if err != nil {
 		return imap.Response{}, fmt.Errorf("searching: %w", err)
 	}
-	chosen := choose(found, req.SearchOptions)
-	s.save(chosen, req.SearchOptions)
-	highest := s.highestOf(chosen, req.Key)
-	switch {
-	case req.Extended || s.rev2:
-		s.writeESearch(cmd, req.SearchOptions, found, highest)
-	default:
-		s.writeSearch(cmd, found, highest)
+	order := found
+	if g.by != nil {
+		if order, err = g.search.sorted(ctx, found, g.by); err != nil {
+			return imap.Response{}, err
+		}
 	}
-	s.keepUpdated(g, found)
+	chosen := choose(order, g.opts)
+	s.save(chosen, g.opts)
+	s.writeFound(g, order, s.highestOf(chosen, g.key))
+	if err := s.keepUpdated(ctx, g, found); err != nil {
+		return imap.Response{}, err
+	}
 	return imap.OK("", "done"), nil
+}
+
+// writeFound writes the response for what was found: it depends on the command, on
+// whether there were result options, and for SEARCH on what the client has enabled.
+func (s *session) writeFound(g *searching, found []store.UID, highest int64) {
+	switch {
+	case g.opts.Extended || g.by == nil && s.rev2:
+		s.writeESearch(g.cmd, g.opts, found, highest)
+	case g.by == nil:
+		s.writeSearch(g.cmd, found, highest)
+	default:
+		s.writeSort(g.cmd, found, highest)
+	}
 }
 
 // save makes messages what "$" stands for, if that is asked for.

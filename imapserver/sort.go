@@ -15,28 +15,22 @@ import (
 // sortRequest is a parsed SORT or UID SORT.
 type sortRequest struct{ imap.Sort }
 
-// parseSort parses the arguments of SORT, RFC 5256, section 5:
+// parseSort parses the arguments of SORT, RFC 5256, section 5, and RFC 5267, section
+// 5:
 //
-//	sort = "SORT" SP sort-criteria SP search-criteria
+//	sort = "SORT" [search-return-opts] SP sort-criteria SP search-criteria
 func parseSort(d *imap.Decoder) (req sortRequest) {
 	d.SP()
 	req.Sort = d.Sort()
 	return req
 }
 
-// sort answers SORT (RFC 5256, section 3).
+// sort answers SORT (RFC 5256, section 3, and RFC 5267, section 3).
 func (s *session) sort(ctx context.Context, cmd command, req sortRequest) (imap.Response, error) {
-	s.byNumber = req.Key.Has(imap.SearchSeq)
-	found, err := s.searcher().find(ctx, req.Key)
-	if err != nil {
-		return imap.Response{}, err
+	if req.Extended && s.disabled("ESORT") {
+		return imap.Response{}, imap.Bad("ESORT is switched off")
 	}
-	highest := s.highestOf(found, req.Key)
-	if found, err = s.sorted(ctx, found, req.By); err != nil {
-		return imap.Response{}, err
-	}
-	s.writeSort(cmd, found, highest)
-	return imap.OK("", "done"), nil
+	return s.runSearch(ctx, &searching{cmd: cmd, opts: req.SearchOptions, key: req.Key, by: req.By})
 }
 
 // writeSort writes the response of RFC 5256, section 4, with a mod-sequence if there is
@@ -56,12 +50,6 @@ func (s *session) writeSort(cmd command, sorted []store.UID, highest int64) {
 		s.out.Raw(" (MODSEQ ").Num(highest).Raw(")")
 	}
 	s.out.CRLF()
-}
-
-// sorted returns messages of the selected mailbox, given in ascending order, in that of
-// SORT.
-func (s *session) sorted(ctx context.Context, uids []store.UID, by imap.SortProgram) ([]store.UID, error) {
-	return s.searcher().sorted(ctx, uids, by)
 }
 
 // sorted returns messages of the mailbox that is searched, given in ascending order, in
