@@ -20,6 +20,7 @@ type Account struct {
 	Destinations                 map[string]Destination `sconf:"optional" sconf-doc:"Addresses of the account, and what happens with mail for each. An address is of one account only, has no catchall separator, and is given as user@domain. With @domain alone it is the catchall address, for which mail for all other addresses of the domain is accepted. A value of nil is enough for most."`
 	SubjectPass                  SubjectPass            `sconf:"optional" sconf-doc:"Tell senders whose mail was refused as junk a text with which it gets through."`
 	QuotaMessageSize             int64                  `sconf:"optional" sconf-doc:"Limit in bytes for all messages of the account together, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
+	QuotaMessageCount            int64                  `sconf:"optional" sconf-doc:"Limit to the number of messages in all mailboxes of the account, in place of the one in mox.conf. Negative for no limit, whatever that one is."`
 	RejectsMailbox               string                 `sconf:"optional" sconf-doc:"Mailbox where mail that was refused is kept for a while, for example Rejects. Not Inbox."`
 	KeepRejects                  bool                   `sconf:"optional" sconf-doc:"Don't remove mail from RejectsMailbox by itself."`
 	Introbox                     string                 `sconf:"optional" sconf-doc:"Mailbox for mail from senders who are not known yet, in place of Inbox. Not Inbox, and not RejectsMailbox."`

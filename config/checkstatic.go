@@ -35,6 +35,7 @@ func (c *checker) checkStatic() {
 	c.transports()
 	c.static("Screening").screening(s.Screening)
 	c.static("QuotaMessageSize").notNegative(s.QuotaMessageSize)
+	c.static("QuotaMessageCount").notNegative(s.QuotaMessageCount)
 }
 
 func (c *checker) level(path, level string) {

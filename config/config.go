@@ -162,11 +162,20 @@ func (c *Config) Accounts() []string {
 // QuotaSize returns the limit for all messages of an account together, in bytes;
 // zero is no limit.
 func (c *Config) QuotaSize(account string) int64 {
-	quota := c.Dynamic.Accounts[account].QuotaMessageSize
-	if quota == 0 {
-		quota = c.Static.QuotaMessageSize
+	return quota(c.Dynamic.Accounts[account].QuotaMessageSize, c.Static.QuotaMessageSize)
+}
+
+// QuotaMessages returns how many messages an account may have; zero is any number.
+func (c *Config) QuotaMessages(account string) int64 {
+	return quota(c.Dynamic.Accounts[account].QuotaMessageCount, c.Static.QuotaMessageCount)
+}
+
+// quota returns the limit of an account, or that of all if it has none of its own.
+func quota(own, all int64) int64 {
+	if own == 0 {
+		own = all
 	}
-	return max(0, quota)
+	return max(0, own)
 }
 
 // JunkParams returns how an account's junk filter looks at words, false if it has

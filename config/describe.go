@@ -56,7 +56,8 @@ func DescribeStatic() ([]byte, error) {
 			DomainGood: 0.8, DomainLocalparts: 3, SignerGood: 0.1, SignerBad: 0.9, NetworkGood: 0.25, NetworkBad: 0.75, NetworkSure: 0.1, NetworkMin: []int{2, 5, 10},
 			JunkStrict: 0.25, JunkVariation: 0.05, TrustedMessages: 3,
 		},
-		QuotaMessageSize: 10 << 30,
+		QuotaMessageSize:  10 << 30,
+		QuotaMessageCount: 1_000_000,
 	})
 }
 
@@ -194,6 +195,7 @@ func describedAccounts() map[string]Account {
 				"@example.org":      {Mailbox: "Catchall", MessageAuthRequiredSMTPError: "this address needs mail that passes SPF or DKIM"},
 			},
 			QuotaMessageSize:             -1,
+			QuotaMessageCount:            -1,
 			MaxOutgoingMessagesPerDay:    maxOutgoingMessagesDefault,
 			MaxFirstTimeRecipientsPerDay: maxFirstTimeRecipientsDefault,
 			NoFirstTimeSenderDelay:       true,

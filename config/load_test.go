@@ -126,6 +126,7 @@ func TestProblems(t *testing.T) {
 		{"a hostname in ASCII form", "Hostname: mail.example.org", "Hostname: xn--mwe-sna.example", "mox.conf:3: Hostname: "},
 		{"a postmaster without account", "Account: admin", "Account: nobody", `mox.conf:22: Postmaster.Account: no account "nobody" in domains.conf`},
 		{"a postmaster without mailbox", "Mailbox: Postmaster", "Mailbox: ", "mox.conf:23: Postmaster.Mailbox: mailbox name must not be empty"},
+		{"a negative quota of messages", "LogLevel: info\n", "LogLevel: info\nQuotaMessageCount: -1\n", "mox.conf:3: QuotaMessageCount: must not be negative"},
 		{"a negative quota", "LogLevel: info\n", "LogLevel: info\nQuotaMessageSize: -1\n", "mox.conf:3: QuotaMessageSize: must not be negative"},
 		{"initial mailboxes", "Postmaster:\n", "InitialMailboxes:\n\tSpecialUse:\n\t\tSent: Out//box\n\t\tDraft: Inbox\n\tRegular:\n\t\t- inbox/x\n\t\t- A\n\t\t- A\nPostmaster:\n",
 			"mox.conf:23: InitialMailboxes.SpecialUse.Sent: mailbox name \"Out//box\" has an empty part\n" +
@@ -245,11 +246,13 @@ func TestLoad(t *testing.T) {
 func TestQuotaSize(t *testing.T) {
 	t.Parallel()
 	c := &Config{
-		Static:  Static{QuotaMessageSize: 10},
-		Dynamic: Dynamic{Accounts: map[string]Account{"a": {}, "b": {QuotaMessageSize: 20}, "c": {QuotaMessageSize: -1, LoginDisabled: "no"}}},
+		Static: Static{QuotaMessageSize: 10, QuotaMessageCount: 1},
+		Dynamic: Dynamic{Accounts: map[string]Account{
+			"a": {}, "b": {QuotaMessageSize: 20, QuotaMessageCount: 2}, "c": {QuotaMessageSize: -1, QuotaMessageCount: -1, LoginDisabled: "no"},
+		}},
 	}
-	for account, want := range map[string]int64{"a": 10, "b": 20, "c": 0} {
-		if got := c.QuotaSize(account); got != want {
+	for account, want := range map[string][2]int64{"a": {10, 1}, "b": {20, 2}, "c": {}} {
+		if got := [2]int64{c.QuotaSize(account), c.QuotaMessages(account)}; got != want {
 			t.Errorf("%s: got %d, want %d", account, got, want)
 		}
 	}

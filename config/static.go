@@ -33,6 +33,7 @@ type Static struct {
 	Trace                           Trace                `sconf:"optional" sconf-doc:"What is kept of the way of each message, for the command queue trace: who has sent it, what was decided about it and why, each attempt to deliver it. No content."`
 	Screening                       Screening            `sconf:"optional" sconf-doc:"Figures by which mail from other servers is judged. They fit most, and all of them can be left out."`
 	QuotaMessageSize                int64                `sconf:"optional" sconf-doc:"Limit in bytes for all messages of an account together, unless the account has its own. Copies of a message in several mailboxes count once. Zero is no limit."`
+	QuotaMessageCount               int64                `sconf:"optional" sconf-doc:"Limit to the number of messages in all mailboxes of an account together, unless the account has its own. A copy of a message in another mailbox counts as one more. Zero is no limit."`
 }
 
 // StaticTLS is about TLS with others.

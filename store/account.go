@@ -55,10 +55,11 @@ type Account struct {
 	updates   []*update
 	staged    map[int64]struct{}       // Ids given and not yet stored.
 	keys      map[string]chan struct{} // Hand-over keys of pending items; closed when they are settled.
-	reserved  int64                    // Bytes of quota taken by what is not yet applied.
+	reserved  amounts                     // Quota taken by what is not yet applied.
 	reserving int                      // Deliveries between reserve and push.
 	size      int64                    // Of accountRow.quotaSize, of the last commit.
-	rejects   rejectSums               // As in accountRow, of the last commit.
+	messages  int64                    // In all mailboxes, of the last commit.
+	rejects   amounts                     // As in accountRow, of the last commit.
 	boxes     map[string]int64         // Mailbox ids by name, of the last commit.
 	applied   uint64                   // Sequence number of the last item dealt with.
 	durable   uint64                   // Sequence number of the last item pushed.
@@ -163,8 +164,10 @@ func (a *Account) load(ctx context.Context) error {
 // opened anew.
 func (a *Account) adopt(ctx context.Context, row accountRow) error {
 	boxes := map[string]int64{}
+	messages := int64(0)
 	err := bstore.QueryDB[Mailbox](ctx, a.db).ForEach(func(mb Mailbox) error {
 		boxes[mb.Name] = mb.ID
+		messages += mb.Total
 		return nil
 	})
 	if err != nil {
@@ -180,8 +183,8 @@ func (a *Account) adopt(ctx context.Context, row accountRow) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.size, a.rejects, a.boxes = row.quotaSize(), rejectSums{row.Rejects, row.RejectSize}, boxes
-	a.watermark = watermark{row.JournalID, uint64(row.Watermark)}
+	a.size, a.rejects, a.boxes = row.quotaSize(), amounts{row.Rejects, row.RejectSize}, boxes
+	a.messages, a.watermark = messages, watermark{row.JournalID, uint64(row.Watermark)}
 	a.hub.setSubscribed(subscribed)
 	a.hub.setPublished(&row)
 	return nil
@@ -311,46 +314,16 @@ func (a *Account) WaitDurable(ctx context.Context) {
 	}
 }
 
-// quota returns the account's quota in bytes, 0 for none.
-func (a *Account) quota() int64 {
-	if a.dir.opts.QuotaSize == nil {
-		return 0
-	}
-	return max(0, a.dir.opts.QuotaSize(a.name))
-}
-
-// CheckQuota returns ErrOverQuota if size more bytes would pass the quota.
-func (a *Account) CheckQuota(size int64) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.checkQuota(size)
-}
-
-// checkQuota is CheckQuota with a.mu held.
-func (a *Account) checkQuota(size int64) error {
-	if q := a.quota(); q > 0 && a.size+a.reserved+size > q {
-		return ErrOverQuota
-	}
-	return nil
-}
-
-// Usage returns the bytes that count against the quota, and the quota; 0 is none.
-func (a *Account) Usage() (used, quota int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.size + a.reserved, a.quota()
-}
-
 // reserve takes quota, also beyond its end if noQuota, and two ids for a
 // delivery, and returns the mailbox's id if it exists. The account stays open
 // until unreserve or push.
-func (a *Account) reserve(size int64, noQuota bool, mailbox, key string) (emailID, messageID, mailboxID int64, err error) {
+func (a *Account) reserve(takes amounts, noQuota bool, mailbox, key string) (emailID, messageID, mailboxID int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closing || a.refused.Load() {
 		return 0, 0, 0, ErrNoAccount
 	}
-	if err := a.checkQuota(size); err != nil && !noQuota {
+	if err := a.checkQuota(takes.size); err != nil && !noQuota {
 		return 0, 0, 0, err
 	}
 	if _, ok := a.keys[key]; ok && key != "" {
@@ -359,17 +332,17 @@ func (a *Account) reserve(size int64, noQuota bool, mailbox, key string) (emailI
 	if key != "" {
 		a.keys[key] = make(chan struct{})
 	}
-	a.reserved += size
+	a.reserved.add(takes, 1)
 	a.reserving++
 	messageID = a.lastID.Add(2)
 	return messageID - 1, messageID, a.boxes[mailbox], nil
 }
 
 // unreserve undoes reserve.
-func (a *Account) unreserve(size int64, key string) {
+func (a *Account) unreserve(took amounts, key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.reserved -= size
+	a.reserved.add(took, -1)
 	a.reserving--
 	a.settleKey(key)
 	if a.closing {
@@ -429,7 +402,7 @@ func (a *Account) becomeAside(it *item, path string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if it.reserved {
-		a.reserved -= it.bytes()
+		a.reserved.add(it.takes(), -1)
 		it.reserved = false
 	}
 	it.aside, it.asideID, it.last = path, a.id, it.lastID()

@@ -135,7 +135,7 @@ func (w *writer) unreserve(items []*item) {
 	defer w.a.mu.Unlock()
 	for _, it := range items {
 		if it.reserved {
-			w.a.reserved -= it.bytes()
+			w.a.reserved.add(it.takes(), -1)
 			it.reserved = false
 		}
 		for _, rcpt := range it.rcpts {

@@ -71,7 +71,7 @@ func TestRule17Aside(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.wantInbox("stuck", append(want, last)...)
 		eventually(t, "aside is empty", func() bool { return len(w.files("journal", "aside")) == 0 })
-		if used, _ := w.account("stuck").Usage(); used != sizeOf(t, w.account("stuck")) {
+		if used := w.account("stuck").Usage().Size; used != sizeOf(t, w.account("stuck")) {
 			t.Errorf("usage is %d", used)
 		}
 	})
@@ -240,12 +240,12 @@ func TestRule18(t *testing.T) {
 			c.start()
 		}
 		handedOver(w, "k1", true)
-		used, _ := w.account("a").Usage()
+		used := w.account("a").Usage().Size
 		if err := send(w, "k1"); err != nil {
 			t.Errorf("a retry: got %v", err)
 		}
 		w.wantInbox("a", msg)
-		if n, _ := w.account("a").Usage(); n != used {
+		if n := w.account("a").Usage().Size; n != used {
 			t.Errorf("the retry takes %d bytes", n-used)
 		}
 		expunge(t, w.account("a"), 1) // The key does not depend on the Email.

@@ -47,7 +47,7 @@ const idMax = 1 << 60
 func waitingOf(place string, r *record, rcpts []*recordRcpt) []waiting {
 	var list []waiting
 	for _, rcpt := range rcpts {
-		size := (&item{rec: r, rcpts: []*recordRcpt{rcpt}}).bytes()
+		size := (&item{rec: r, rcpts: []*recordRcpt{rcpt}}).takes().size
 		list = append(list, waiting{
 			seq: r.seq, place: place, account: rcpt.account, emailID: rcpt.emailID, messageID: rcpt.messageID, mailboxID: rcpt.mailboxID, mailbox: rcpt.mailbox,
 			fileSize: r.size, size: size, crc: r.crc,

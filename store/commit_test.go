@@ -117,7 +117,7 @@ func TestRule10CommitError(t *testing.T) {
 			if n := len(sel.UIDs()); n != len(want)+1 {
 				t.Errorf("session has %d messages, want %d", n, len(want)+1)
 			}
-			if used, _ := a.Usage(); used != sizeOf(t, a) {
+			if used := a.Usage().Size; used != sizeOf(t, a) {
 				t.Errorf("usage is %d, want %d", used, sizeOf(t, a))
 			}
 			w.restart()

@@ -200,12 +200,12 @@ func (to *Recipient) reserve(size int64) (recordRcpt, error) {
 	}, nil
 }
 
-// reserves returns the bytes of quota that a content of size bytes takes.
-func (to *Recipient) reserves(size int64) int64 {
+// reserves returns the quota that a content of size bytes takes.
+func (to *Recipient) reserves(size int64) amounts {
 	if to.Reject {
-		return 0
+		return amounts{}
 	}
-	return size + int64(len(to.Prefix))
+	return amounts{1, size + int64(len(to.Prefix))}
 }
 
 // placeFlags returns the flags of the message. The user need not be told of a
@@ -240,15 +240,14 @@ type item struct {
 	bare     *Analysis // In place of the record's, after it failed.
 }
 
-// bytes returns the quota that the item takes.
-func (it *item) bytes() int64 {
-	var n int64
+// takes returns the quota that the item takes.
+func (it *item) takes() (s amounts) {
 	for _, r := range it.rcpts {
 		if !r.reject {
-			n += it.rec.size + int64(len(r.prefix))
+			s.add(amounts{1, it.rec.size + int64(len(r.prefix))}, 1)
 		}
 	}
-	return n
+	return s
 }
 
 // analysis returns that of the record, or what it has in its place.

@@ -97,6 +97,10 @@ type Options struct {
 	// QuotaSize returns the quota of an account in bytes; 0 or less is none. Nil: none.
 	QuotaSize func(account string) int64
 
+	// QuotaMessages returns how many messages an account may have; 0 or less is any
+	// number. Nil: any.
+	QuotaMessages func(account string) int64
+
 	// JunkRules returns what the configuration of an account says now about marking
 	// messages as junk or not. Nil: nothing.
 	JunkRules func(account string) JunkRules

@@ -20,7 +20,7 @@ func TestNoQuota(t *testing.T) {
 		t.Error(err)
 	}
 	w.wantInbox("a", msg)
-	if used, _ := w.account("a").Usage(); used != int64(len(msg)) {
+	if used := w.account("a").Usage().Size; used != int64(len(msg)) {
 		t.Errorf("%d bytes are used, want %d", used, len(msg))
 	}
 }

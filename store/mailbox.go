@@ -295,6 +295,7 @@ func (tx *Tx) DeleteMailbox(name string) error {
 	if err := tx.removeAnnotations(mb.ID); err != nil {
 		return fmt.Errorf("deleting mailbox %q: %w", name, err)
 	}
+	tx.messages -= mb.Total
 	delete(tx.boxes, mb.ID)
 	delete(tx.dirty, mb.ID)
 	tx.newBoxes[mb.Name] = 0

@@ -134,7 +134,7 @@ func TestMailboxUIDValidity(t *testing.T) {
 		}
 	}
 	eventually(t, "its files are erased", func() bool { return len(w.files("accounts", "a", "msg", "a")) == 0 })
-	if used, _ := a.Usage(); used != 0 {
+	if used := a.Usage().Size; used != 0 {
 		t.Errorf("%d bytes are used", used)
 	}
 }

@@ -34,8 +34,8 @@ func (tx *Tx) Append(mb *Mailbox, s *Staged, opts AppendOptions) (Message, error
 		return Message{}, err
 	}
 	size := s.size // A message is kept as it was given, even one without a header.
-	if q := tx.a.quota(); q > 0 && tx.row.quotaSize()+tx.a.reservedBytes()+size > q {
-		return Message{}, ErrOverQuota
+	if err := tx.checkQuota(1, size); err != nil {
+		return Message{}, err
 	}
 	if opts.Received.IsZero() {
 		opts.Received = time.Now()
@@ -92,6 +92,7 @@ func (tx *Tx) place(box *Mailbox, m *Message, flags Flags, keywords []string) er
 	m.CreateSeq, m.Bits, m.More, m.Saved = m.ModSeq, bits, more, time.Now().Unix()
 	box.UIDNext++
 	box.count(m, 1)
+	tx.messages++
 	tx.changed(box)
 	if grew {
 		tx.note(change{kind: MailboxChanged, mailboxID: box.ID, mailbox: clone(box)})
@@ -165,7 +166,8 @@ type Copied struct {
 	Src, Dst    []UID  // Pairs, in the order of assignment.
 }
 
-// Copy copies messages. Those that are gone are left out. No file is touched.
+// Copy copies messages. Those that are gone are left out. No file is touched: only
+// their number can pass a limit.
 func (tx *Tx) Copy(src, dst *Mailbox, uids []UID) (Copied, error) {
 	return tx.transfer(src, dst, uids, false)
 }
@@ -186,6 +188,11 @@ func (tx *Tx) transfer(src, dst *Mailbox, uids []UID, move bool) (Copied, error)
 	to, err := tx.box(dst.ID)
 	if err != nil {
 		return Copied{}, err
+	}
+	if !move {
+		if err := tx.checkQuota(int64(len(uids)), 0); err != nil {
+			return Copied{}, err
+		}
 	}
 	copied := Copied{UIDValidity: to.UIDValidity}
 	for _, uid := range uids {
@@ -227,6 +234,7 @@ func (tx *Tx) remove(box *Mailbox, m *Message, last bool) error {
 	}
 	if box != nil {
 		box.count(m, -1)
+		tx.messages--
 		tx.changed(box)
 		tx.note(change{kind: MessageRemoved, mailboxID: box.ID, entry: entryOf(m)})
 	}
@@ -389,11 +397,4 @@ func (tx *Tx) setFlags(box *Mailbox, m *Message, c FlagChange) (bool, error) {
 	}
 	tx.note(change{kind: FlagsChanged, mailboxID: box.ID, entry: entryOf(m), more: m.More})
 	return true, nil
-}
-
-// reservedBytes returns the quota taken by what is not yet applied.
-func (a *Account) reservedBytes() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.reserved
 }

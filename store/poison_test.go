@@ -100,7 +100,7 @@ func TestRule11Failed(t *testing.T) {
 				w.faults.Disarm(FaultApplied)
 				w.deliver(after, "a")
 				w.wantInbox("a", after)
-				used, _ := a.Usage()
+				used := a.Usage().Size
 				if used != sizeOf(t, a) {
 					t.Errorf("%d bytes are reserved", used-sizeOf(t, a))
 				}

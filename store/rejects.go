@@ -22,15 +22,15 @@ const (
 	rejectsAtOnce  = 100       // Removed in one transaction (journal.md, rule 16).
 )
 
-// rejectSums is how many rejects an account has.
-type rejectSums struct{ count, size int64 }
-
 // checkRejectQuota returns ErrOverQuota if a reject of size bytes has no room beside
 // all else: rejects don't keep other mail out, but they don't go beyond the quota.
 func (a *Account) checkRejectQuota(size int64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if q := a.quota(); q > 0 && a.size+a.rejects.size+a.reserved+size > q {
+	if q := a.quota(); q > 0 && a.size+a.rejects.size+a.reserved.size+size > q {
+		return ErrOverQuota
+	}
+	if q := a.quotaMessages(); q > 0 && a.messages+a.reserved.count >= q {
 		return ErrOverQuota
 	}
 	return nil

@@ -10,12 +10,12 @@ import (
 	"github.com/mjl-/bstore"
 )
 
-// rejectSums returns what an account says of its rejects, and how many messages
+// amounts returns what an account says of its rejects, and how many messages
 // are in the mailbox for them.
-func (w *world) rejectSums() (sums rejectSums, messages int) {
+func (w *world) amounts() (sums amounts, messages int) {
 	w.t.Helper()
 	w.do(func(tx *Tx) error {
-		sums = rejectSums{tx.row.Rejects, tx.row.RejectSize}
+		sums = amounts{tx.row.Rejects, tx.row.RejectSize}
 		mb, err := tx.Mailbox("Rejects")
 		if errors.Is(err, ErrNoMailbox) {
 			return nil
@@ -40,7 +40,7 @@ func (w *world) refuse(n int, received time.Time) error {
 func (w *world) wantRejects(what string, want int) {
 	w.t.Helper()
 	eventually(w.t, what, func() bool {
-		sums, messages := w.rejectSums()
+		sums, messages := w.amounts()
 		return sums.count == int64(want) && messages == want
 	})
 }
@@ -155,10 +155,10 @@ func TestRejectTaken(t *testing.T) {
 			must(w, w.refuse(1, time.Now()))
 			before := w.account("a").size
 			w.move("Rejects", 1, "Inbox", copies)
-			if sums, _ := w.rejectSums(); sums != (rejectSums{}) {
+			if sums, _ := w.amounts(); sums != (amounts{}) {
 				t.Errorf("sums %+v", sums)
 			}
-			if used, _ := w.account("a").Usage(); used == before || used != sizeOf(t, w.account("a")) {
+			if used := w.account("a").Usage().Size; used == before || used != sizeOf(t, w.account("a")) {
 				t.Errorf("used %d, before %d", used, before)
 			}
 			if got := w.history("Inbox", ann()); got != "+" {
@@ -172,7 +172,7 @@ func TestRejectTaken(t *testing.T) {
 
 func (w *world) wantRejectCount(want int64) {
 	w.t.Helper()
-	if sums, _ := w.rejectSums(); sums.count != want {
+	if sums, _ := w.amounts(); sums.count != want {
 		w.t.Errorf("%d rejects, want %d", sums.count, want)
 	}
 }
@@ -205,7 +205,7 @@ func TestRejectQuota(t *testing.T) {
 	for i := range int(350 / size) {
 		must(w, w.refuse(i, time.Now()))
 	}
-	if used, _ := w.account("a").Usage(); used != 0 {
+	if used := w.account("a").Usage().Size; used != 0 {
 		t.Errorf("rejects use %d bytes", used)
 	}
 	var re *RecipientError

@@ -38,7 +38,7 @@ func TestRule2Quota(t *testing.T) {
 	if !errors.Is(err, ErrOverQuota) || !errors.As(err, &refused) || refused.Index != 1 {
 		t.Errorf("delivering beyond the quota: got %v", err)
 	}
-	if used, _ := large.Usage(); used != 0 {
+	if used := large.Usage().Size; used != 0 {
 		t.Errorf("the other recipient has %d bytes reserved", used)
 	}
 	if err := small.CheckQuota(int64(len(big))); !errors.Is(err, ErrOverQuota) {
@@ -49,11 +49,11 @@ func TestRule2Quota(t *testing.T) {
 	if _, err := appendTo(t, small, "Inbox", big, AppendOptions{}); !errors.Is(err, ErrOverQuota) {
 		t.Errorf("appending beyond the quota: got %v", err)
 	}
-	if used, quota := small.Usage(); used != w.email("small", 0).Size || quota != 10_000 {
-		t.Errorf("usage is %d of %d", used, quota)
+	if u := small.Usage(); u != (Usage{w.email("small", 0).Size, 10_000, 1, 0}) {
+		t.Errorf("usage is %+v", u)
 	}
 	expunge(t, small, 1)
-	if used, _ := small.Usage(); used != 0 {
+	if used := small.Usage().Size; used != 0 {
 		t.Errorf("empty account uses %d bytes", used)
 	}
 	w.deliver(big, "small")
@@ -161,7 +161,7 @@ func TestRule2Refusals(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", tc.name, err, tc.want)
 		}
 		for _, name := range []string{"a", "b"} {
-			if used, _ := w.account(name).Usage(); used != 0 {
+			if used := w.account(name).Usage().Size; used != 0 {
 				t.Errorf("%s: account %s has %d bytes reserved", tc.name, name, used)
 			}
 		}
@@ -524,7 +524,7 @@ func TestRule9JournalFails(t *testing.T) {
 			if err := deliver(t, w.d, second, "", w.account("a")); !errors.Is(err, journal.ErrFailed) {
 				t.Errorf("a later delivery got %v", err)
 			}
-			if used, _ := w.account("a").Usage(); used != w.email("a", 0).Size {
+			if used := w.account("a").Usage().Size; used != w.email("a", 0).Size {
 				t.Errorf("%d bytes are reserved", used)
 			}
 			// What users do goes on: it needs no journal.

@@ -27,6 +27,7 @@ type Tx struct {
 	newBoxes map[string]int64 // Changes to Account.boxes; 0 for names that are gone.
 
 	// Of the whole transaction.
+	messages int64 // In all mailboxes.
 	commits  []*commit
 	states   []*Mailbox // Mailboxes that were changed, as they are after that.
 	staged   []*Staged

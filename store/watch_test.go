@@ -48,7 +48,7 @@ func TestErase(t *testing.T) {
 			elsewhere := a.Watch() // Nothing selected.
 			defer elsewhere.Close()
 			expunge(t, a, 1)
-			if used, _ := a.Usage(); used != 0 {
+			if used := a.Usage().Size; used != 0 {
 				t.Errorf("it still counts: %d bytes", used)
 			}
 			first.Take(TakeNoExpunge)
@@ -115,7 +115,7 @@ func TestEraseDeletedMailbox(t *testing.T) {
 	}
 	update(func(tx *Tx) error { return tx.DeleteMailbox("box") })
 	eventually(t, "the rows are gone", func() bool {
-		used, _ := a.Usage()
+		used := a.Usage().Size
 		return used == 0
 	})
 	for _, when := range []string{"before it is told", "after it is told", "after more was done"} {

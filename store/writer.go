@@ -287,7 +287,11 @@ func (w *writer) begin() (*Tx, error) {
 	if err := b.Get(&row); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading account: %w", err), b.Rollback())
 	}
-	return newTx(w.a, b, row, true), nil
+	tx := newTx(w.a, b, row, true)
+	w.a.mu.Lock()
+	tx.messages = w.a.messages
+	w.a.mu.Unlock()
+	return tx, nil
 }
 
 // rollback undoes a transaction.
@@ -339,7 +343,8 @@ func (w *writer) prepareCommit(tx *Tx) error {
 func (w *writer) publish(tx *Tx) {
 	a := w.a
 	a.mu.Lock()
-	a.size, a.rejects = tx.row.quotaSize(), rejectSums{tx.row.Rejects, tx.row.RejectSize}
+	a.messages = tx.messages
+	a.size, a.rejects = tx.row.quotaSize(), amounts{tx.row.Rejects, tx.row.RejectSize}
 	a.watermark = watermark{tx.row.JournalID, uint64(tx.row.Watermark)}
 	for name, id := range tx.newBoxes {
 		if id == 0 {

@@ -334,14 +334,15 @@ func (s *System) openStores(ctx context.Context) error {
 	}
 	background := context.WithoutCancel(ctx)
 	opts := store.Options{
-		Dir:       s.dir(),
-		Log:       s.log.With("pkg", "store"),
-		Faults:    s.opts.Faults,
-		Rand:      s.opts.Rand,
-		Removed:   func(accountID string) (bool, error) { return s.logins.IsRemoved(background, accountID) },
-		QuotaSize: func(account string) int64 { return s.current().QuotaSize(account) },
-		JunkRules: func(account string) store.JunkRules { return junkRules(s.current(), account) },
-		Observe:   counters.observe,
+		Dir:           s.dir(),
+		Log:           s.log.With("pkg", "store"),
+		Faults:        s.opts.Faults,
+		Rand:          s.opts.Rand,
+		Removed:       func(accountID string) (bool, error) { return s.logins.IsRemoved(background, accountID) },
+		QuotaSize:     func(account string) int64 { return s.current().QuotaSize(account) },
+		QuotaMessages: func(account string) int64 { return s.current().QuotaMessages(account) },
+		JunkRules:     func(account string) store.JunkRules { return junkRules(s.current(), account) },
+		Observe:       counters.observe,
 
 		JunkParams: func(account string) (junk.Params, bool) { return s.current().JunkParams(account) },
 		CleanBytes: cleanBytes,

@@ -1,0 +1,73 @@
+package store
+
+// Usage is what an account has, and what it may have.
+type Usage struct {
+	Size     int64 // Bytes that count against the limit, with those of deliveries that are accepted and not yet there.
+	SizeMax  int64 // 0: no limit.
+	Messages int64 // In all mailboxes. A copy counts as one more.
+
+	MessagesMax int64 // 0: no limit. Rejects don't count against it.
+}
+
+// quota returns the account's quota in bytes, 0 for none.
+func (a *Account) quota() int64 { return limitOf(a.dir.opts.QuotaSize, a.name) }
+
+// quotaMessages returns how many messages the account may have, 0 for any number.
+func (a *Account) quotaMessages() int64 { return limitOf(a.dir.opts.QuotaMessages, a.name) }
+
+func limitOf(limit func(account string) int64, account string) int64 {
+	if limit == nil {
+		return 0
+	}
+	return max(0, limit(account))
+}
+
+// CheckQuota returns ErrOverQuota if one more message, of size bytes, would pass a
+// limit of the account.
+func (a *Account) CheckQuota(size int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.checkQuota(size)
+}
+
+// checkQuota is CheckQuota with a.mu held.
+func (a *Account) checkQuota(size int64) error {
+	if q := a.quota(); q > 0 && a.size+a.reserved.size+size > q {
+		return ErrOverQuota
+	}
+	if q := a.quotaMessages(); q > 0 && a.messages-a.rejects.count+a.reserved.count >= q {
+		return ErrOverQuota
+	}
+	return nil
+}
+
+// checkQuota returns ErrOverQuota if n more messages with contents of size bytes
+// would pass a limit of the account.
+func (tx *Tx) checkQuota(n, size int64) error {
+	tx.a.mu.Lock()
+	reserved := tx.a.reserved
+	tx.a.mu.Unlock()
+	if q := tx.a.quota(); q > 0 && size > 0 && tx.row.quotaSize()+reserved.size+size > q {
+		return ErrOverQuota
+	}
+	if q := tx.a.quotaMessages(); q > 0 && tx.messages-tx.row.Rejects+reserved.count+n > q {
+		return ErrOverQuota
+	}
+	return nil
+}
+
+// Usage returns what the account has and may have.
+func (a *Account) Usage() Usage {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Usage{a.size + a.reserved.size, a.quota(), a.messages, a.quotaMessages()}
+}
+
+// amounts is a number of messages, and the bytes that they count for.
+type amounts struct{ count, size int64 }
+
+// add adds o n times; -1 takes it away.
+func (s *amounts) add(o amounts, n int64) {
+	s.count += n * o.count
+	s.size += n * o.size
+}
