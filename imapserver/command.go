@@ -53,10 +53,13 @@ func commands() map[string]command {
 		"LSUB":        {states: loggedIn, run: bind(parseLsub, (*session).lsub)},
 		"STATUS":      {states: loggedIn, run: bind(parseStatus, (*session).status)},
 		"APPEND":      {states: loggedIn, run: bind(parseAppend, (*session).append), streams: until(parseAppend)},
-		"GETMETADATA": {states: loggedIn, run: bind(parseGetMetadata, (*session).getMetadata)},
-		"SETMETADATA": {states: loggedIn, run: bind(parseSetMetadata, (*session).setMetadata)},
 		"COMPRESS":    {states: loggedIn, run: bind(parseCompress, (*session).compress)},
 		"IDLE":        {states: loggedIn, run: bind(parseNothing, (*session).idle)},
+
+		"GETMETADATA":  {states: loggedIn, run: bind(parseGetMetadata, (*session).getMetadata)},
+		"SETMETADATA":  {states: loggedIn, run: bind(parseSetMetadata, (*session).setMetadata)},
+		"GETQUOTA":     {states: loggedIn, run: bind(parseGetQuota, (*session).getQuota)},
+		"GETQUOTAROOT": {states: loggedIn, run: bind(parseMailbox, (*session).getQuotaRoot)},
 
 		"CHECK":    {states: selected, run: bind(parseNothing, (*session).noop)},
 		"CLOSE":    {states: selected, leaves: true, run: bind(parseNothing, (*session).closeMailbox)},

@@ -37,6 +37,7 @@ type env struct {
 	dir      string
 	panics   int
 	quota    int64
+	messages int64 // That an account may have; 0: any number.
 	cancel   context.CancelFunc
 	done     chan struct{}
 	conns    chan net.Conn // For connections in memory.
@@ -49,7 +50,7 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
 	e.store, err = store.Open(t.Context(), store.Options{
-		Dir: e.dir, Log: log, SegmentSize: 1 << 20, QuotaSize: func(string) int64 { return e.quota },
+		Dir: e.dir, Log: log, SegmentSize: 1 << 20, QuotaSize: func(string) int64 { return e.quota }, QuotaMessages: func(string) int64 { return e.messages },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func newEnv(t testing.TB, setup map[string]string) *env {
 		e.listener.TLS = e.auth.ClientCertificates(&tls.Config{Certificates: []tls.Certificate{certificate(t)}})
 	}
 	e.appendMessages("Inbox", int(setupNumber(t, setup, "inbox")))
-	e.quota = setupNumber(t, setup, "quota")
+	e.quota, e.messages = setupNumber(t, setup, "quota"), setupNumber(t, setup, "messages")
 	return e
 }
 

@@ -1,6 +1,7 @@
 package imapserver
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,23 @@ func flagNames(keywords []string) string {
 	if len(keywords) == 0 {
 		return systemFlags
 	}
-	return systemFlags + " " + strings.Join(keywords, " ")
+	return systemFlags + " " + strings.Join(asRegistered(keywords), " ")
+}
+
+// registeredKeywords are keywords that are registered with capitals, as they are
+// kept. Clients take them in any case; those that don't know that should.
+var registeredKeywords = map[string]string{
+	"$important": "$Important", // RFC 8457, section 2.
+	"$submitted": "$Submitted", "$submitpending": "$SubmitPending", // RFC 5550, section 5.
+}
+
+// asRegistered returns keywords as clients expect them.
+func asRegistered(keywords []string) []string {
+	names := make([]string, len(keywords))
+	for i, kw := range keywords {
+		names[i] = cmp.Or(registeredKeywords[kw], kw)
+	}
+	return names
 }
 
 // isFull tells whether a mailbox with so many keywords can have no new ones.
@@ -76,7 +93,7 @@ func (w *flagWriter) append(b []byte, e store.Entry) []byte {
 
 func (w *flagWriter) render(e store.Entry) string {
 	names := e.Flags().Names()
-	names = append(names, w.view.Keywords(e)...)
+	names = append(names, asRegistered(w.view.Keywords(e))...)
 	return "(" + strings.Join(names, " ") + ")"
 }
 

@@ -23,6 +23,7 @@ var capabilityNames = []string{
 	"LIST-EXTENDED", "CHILDREN", "SPECIAL-USE", "CREATE-SPECIAL-USE", "LIST-STATUS",
 	"STATUS=SIZE",
 	"METADATA", "LIST-METADATA",
+	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE",
 }
 
 // capabilities returns what the session can do now.

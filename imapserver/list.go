@@ -240,7 +240,9 @@ func (s *session) list(ctx context.Context, _ command, req listRequest) (imap.Re
 		}
 		s.writeList(name, e, &req)
 		if selected && e.mb != nil && req.status != nil {
-			s.writeStatus(e.mb, req.status)
+			if err := s.writeStatusNow(ctx, e.mb, req.status); err != nil {
+				return imap.Response{}, fmt.Errorf("status of %q: %w", name, err)
+			}
 		}
 		if selected && e.mb != nil && req.metadata != nil {
 			values, _ := selectMetadata(e.annotations, &imap.GetMetadata{Entries: req.metadata, MaxSize: -1})

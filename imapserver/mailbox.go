@@ -70,8 +70,8 @@ func attributes(mb *store.Mailbox, subscribed bool) string {
 	return strings.TrimSuffix(`\Subscribed `+mb.Use.String(), " ")
 }
 
-// specialUse returns the role for the attributes of a CREATE. A mailbox has at
-// most one.
+// specialUse returns the role for the attributes of a CREATE: one that a mailbox can
+// have, so not \All or \Flagged, which are views. A mailbox has at most one.
 func specialUse(names []string) (store.SpecialUse, error) {
 	use := store.UseNone
 	for _, name := range names {

@@ -27,7 +27,7 @@ func FuzzParsers(f *testing.F) {
 		until(parseID), until(parseLogin), until(parseAuthenticate), until(parseEnable), until(parseMailbox), until(parseCreate),
 		until(parseRename), until(parseList), until(parseLsub), until(parseStatus), until(parseAppend), until(parseUIDExpunge),
 		until(parseSearch), until(parseFetch), until(parseStore), until(parseCopy),
-		until(parseGetMetadata), until(parseSetMetadata),
+		until(parseGetMetadata), until(parseSetMetadata), until(parseGetQuota),
 	}
 	f.Fuzz(func(t *testing.T, args string) {
 		for i, parse := range parsers {

@@ -19,7 +19,7 @@ import (
 // waiting, so INTERNALDATE is stable and a 30-minute idle timeout costs nothing.
 //
 // Connections are logged in as mox unless the setup says login=no. Other words of
-// the setup: inbox=n messages in Inbox, quota=bytes, appendmax=bytes, tls,
+// the setup: inbox=n messages in Inbox, quota=bytes, messages=n that there may be, appendmax=bytes, tls,
 // implicit, plain=no, pedantic, crammd5, off=capability,... switched off for mox, and
 // certn=account[,nopreauth] for the client
 // certificate that connection n shows, over TLS from the start.

@@ -1,5 +1,10 @@
 package store
 
+import (
+	"context"
+	"fmt"
+)
+
 // Usage is what an account has, and what it may have.
 type Usage struct {
 	Size     int64 // Bytes that count against the limit, with those of deliveries that are accepted and not yet there.
@@ -70,4 +75,22 @@ type amounts struct{ count, size int64 }
 func (s *amounts) add(o amounts, n int64) {
 	s.count += n * o.count
 	s.size += n * o.size
+}
+
+// DeletedSize returns the size of all messages of a mailbox that have \Deleted, in
+// bytes. A mailbox that is not selected is read whole.
+func (a *Account) DeletedSize(ctx context.Context, mailboxID int64) (size int64, err error) {
+	r, err := a.hub.array(ctx, mailboxID)
+	if err != nil {
+		return 0, fmt.Errorf("reading messages: %w", err)
+	}
+	defer a.hub.drop(r)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for i := range r.entries {
+		if r.entries[i].Flags()&FlagDeleted != 0 {
+			size += int64(r.entries[i].Size)
+		}
+	}
+	return size, nil
 }
