@@ -144,6 +144,11 @@ func (s *session) setMetadata(ctx context.Context, _ command, req imap.SetMetada
 	entries := make([]string, len(req.Values))
 	for i, v := range req.Values {
 		changes[i], entries[i] = store.AnnotationChange{Name: v.Entry, Value: v.Value}, v.Entry
+		if req.Mailbox == "" {
+			if err := checkFilter(v.Entry, v.Value); err != nil {
+				return imap.Response{}, err
+			}
+		}
 	}
 	if err := checkEntries(entries, false); err != nil {
 		return imap.Response{}, err

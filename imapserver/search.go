@@ -51,7 +51,10 @@ func (s *session) search(ctx context.Context, cmd command, req searchRequest) (i
 
 // runSearch searches the selected mailbox, and sorts what it finds if that is asked
 // for.
-func (s *session) runSearch(ctx context.Context, g *searching) (imap.Response, error) {
+func (s *session) runSearch(ctx context.Context, g *searching) (resp imap.Response, err error) {
+	if g.key, err = s.expandFilters(ctx, g.key); err != nil {
+		return imap.Response{}, err
+	}
 	s.byNumber = g.key.Has(imap.SearchSeq) // Also UID SEARCH: RFC 7162, section 3.2.10.2.
 	defer s.endContexts(nil)
 	if err := s.prepare(ctx, g); err != nil {

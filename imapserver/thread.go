@@ -27,6 +27,10 @@ func (s *session) thread(ctx context.Context, cmd command, req threadRequest) (i
 	if s.disabled("THREAD=" + req.Algorithm) {
 		return imap.Response{}, imap.Bad("unknown THREAD algorithm %+q", req.Algorithm)
 	}
+	var err error
+	if req.Key, err = s.expandFilters(ctx, req.Key); err != nil {
+		return imap.Response{}, err
+	}
 	s.byNumber = req.Key.Has(imap.SearchSeq)
 	r := s.searcher()
 	found, err := r.find(ctx, req.Key)
