@@ -50,6 +50,7 @@ func TestForgottenRemovals(t *testing.T) {
 		c.command("UID STORE 7 +FLAGS.SILENT (\\Deleted)")
 		c.command("EXPUNGE")
 		c.nc.Close()
+		// MUST 7162 3.2.6 #6: with a mod-sequence older than what is remembered, all that is gone is told
 		for _, tc := range []struct{ name, params, want string }{
 			{"all", fmt.Sprintf("%d %d", validity, modSeq), "2:3,5,7"},
 			{"some", fmt.Sprintf("%d %d 1:2,4:6,20:22", validity, modSeq), "2,5,20:22"},
