@@ -54,6 +54,7 @@ func commands() map[string]command {
 		"STATUS":      {states: loggedIn, run: bind(parseStatus, (*session).status)},
 		"APPEND":      {states: loggedIn, run: bind(parseAppend, (*session).append), streams: until(parseAppend)},
 		"COMPRESS":    {states: loggedIn, run: bind(parseCompress, (*session).compress)},
+		"NOTIFY":      {states: loggedIn, run: bind(parseNotify, (*session).setNotify)},
 		"IDLE":        {states: loggedIn, run: bind(parseNothing, (*session).idle)},
 
 		"GETMETADATA":  {states: loggedIn, run: bind(parseGetMetadata, (*session).getMetadata)},

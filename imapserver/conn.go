@@ -18,9 +18,12 @@ var errStopping = errors.New("imapserver: server is stopping")
 // account shall.
 var errEnded = errors.New("imapserver: sessions of the account are ended")
 
+// errWake is returned by a read that waits when there is something to tell.
+var errWake = errors.New("imapserver: there is something to tell")
+
 // conn is a client's connection with deadlines: each read and each write may
 // take as long as the session's state says. Reads and writes come from one
-// goroutine each at a time; interrupt may come from another.
+// goroutine each at a time; interrupt and wake may come from others.
 type conn struct {
 	net.Conn          // The TCP connection, or TLS over it.
 	raw      net.Conn // The TCP connection.
@@ -30,6 +33,9 @@ type conn struct {
 
 	received, sent atomic.Int64
 	stopping       atomic.Pointer[error] // Why reads fail; nil while they don't.
+	waiting        atomic.Bool           // The read may return errWake.
+	woken          atomic.Bool           // It shall.
+	until          time.Time             // When the wait that errWake interrupted ends. Zero: there was none.
 	sentTee        func(p []byte)        // Sees what is written, but for large bodies.
 	pieces         *sync.Pool            // Of *[streamBuffer]byte, for large bodies.
 }
@@ -41,21 +47,47 @@ func newConn(nc net.Conn, pieces *sync.Pool) *conn {
 // Read reads what is there, waiting at most as long as the state allows.
 func (c *conn) Read(p []byte) (int, error) {
 	until := time.Now().Add(c.readMax)
-	if !c.readUntil.IsZero() && c.readUntil.Before(until) {
+	switch {
+	case !c.until.IsZero():
+		until, c.until = c.until, time.Time{} // To be told something is no activity of the client.
+	case !c.readUntil.IsZero() && c.readUntil.Before(until):
 		until = c.readUntil
 	}
-	if err := c.SetReadDeadline(until); err != nil {
-		return 0, err
+	for {
+		if err := c.SetReadDeadline(until); err != nil {
+			return 0, err
+		}
+		// Else the deadline just set would hide that of interrupt or wake.
+		if err := c.interrupted(); err != nil {
+			if errors.Is(err, errWake) {
+				c.until = until
+			}
+			return 0, err
+		}
+		n, err := c.Conn.Read(p)
+		c.received.Add(int64(n))
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if why := c.stopping.Load(); why != nil {
+			return 0, *why
+		}
+		if !time.Now().Before(until) {
+			return 0, err
+		}
+		// It was wake, perhaps meant for a read before.
 	}
-	if why := c.stopping.Load(); why != nil { // Else the deadline just set would hide that of interrupt.
-		return 0, *why
+}
+
+// interrupted returns why a read shall not wait.
+func (c *conn) interrupted() error {
+	if why := c.stopping.Load(); why != nil {
+		return *why
 	}
-	n, err := c.Conn.Read(p)
-	c.received.Add(int64(n))
-	if why := c.stopping.Load(); err != nil && why != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		err = *why
+	if c.waiting.Load() && c.woken.Swap(false) {
+		return errWake
 	}
-	return n, err
+	return nil
 }
 
 // Write writes all of p. Each piece has its own time, so that a slow client
@@ -115,6 +147,15 @@ func (c *conn) interrupt(why error) {
 	c.stopping.Store(&why)
 	// Not that of Conn, which may just be changing. If it fails, so does the read.
 	_ = c.raw.SetReadDeadline(time.Unix(1, 0))
+}
+
+// wake makes a read that waits return errWake, now or as soon as there is one. Other
+// reads go on.
+func (c *conn) wake() {
+	c.woken.Store(true)
+	if c.waiting.Load() {
+		_ = c.raw.SetReadDeadline(time.Unix(1, 0)) // As in interrupt.
+	}
 }
 
 // prefixedConn is a connection of which some bytes were read already.

@@ -2,57 +2,59 @@ package imapserver
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/mjl-/mox/imap"
 )
 
-// idle tells the client of changes as they happen, until it says DONE (RFC
-// 9051, section 6.3.13). A second goroutine waits for that; it reads nothing but
-// the one line and is gone when idle returns.
+// idle tells the client of changes as they happen, until it says DONE (RFC 9051,
+// section 6.3.13).
 func (s *session) idle(ctx context.Context, _ command, _ nothing) (imap.Response, error) {
 	s.out.Raw("+ idling").CRLF()
-	s.tell(ctx, false)
-	if err := s.out.Flush(); err != nil {
+	s.conn.readMax = idleMax
+	err := s.listen(ctx, false)
+	s.conn.readMax = commandMax
+	var text string
+	if err == nil {
+		text, err = s.readLine()
+	}
+	if err != nil {
 		s.lost = err
 		return imap.Response{}, err
 	}
-	s.conn.readMax = idleMax
-	type line struct {
-		text string
-		err  error
+	if !strings.EqualFold(strings.TrimRight(text, " "), "DONE") {
+		return imap.Response{}, imap.Bad("expected DONE")
 	}
-	done := make(chan line, 1)
-	go func() {
-		if err := s.in.Wait(); err != nil {
-			done <- line{"", err}
-			return
-		}
-		text, err := s.readLine()
-		done <- line{text, err}
-	}()
+	return imap.OK("", "done"), nil
+}
+
+// listen waits until the client sends something, and tells it of changes meanwhile.
+// With keepNumbers those wait that shift sequence numbers.
+//
+// There is no second goroutine: when something happens the read is woken, by a
+// deadline that has passed already. While it waits, the session holds no buffers.
+func (s *session) listen(ctx context.Context, keepNumbers bool) error {
+	s.conn.waiting.Store(true)
+	defer s.conn.waiting.Store(false)
 	for {
-		select {
-		case <-s.watch.Signal():
-			s.tell(ctx, false)
-			if s.out.Buffered() == 0 {
-				continue
-			}
-			if err := s.out.Flush(); err != nil {
-				s.conn.interrupt(errStopping) // Ends the other goroutine.
-				<-done
-				s.lost = err
-				return imap.Response{}, err
-			}
-		case l := <-done:
-			if l.err != nil {
-				s.lost = l.err
-				return imap.Response{}, l.err
-			}
-			if !strings.EqualFold(strings.TrimRight(l.text, " "), "DONE") {
-				return imap.Response{}, imap.Bad("expected DONE")
-			}
-			return imap.OK("", "done"), nil
+		if err := s.tellNow(ctx, keepNumbers); err != nil {
+			return err
+		}
+		if err := s.in.Wait(); !errors.Is(err, errWake) {
+			return err
 		}
 	}
+}
+
+// tellNow tells the client of changes at once.
+func (s *session) tellNow(ctx context.Context, keepNumbers bool) error {
+	s.announce(ctx, keepNumbers)
+	if s.lost != nil {
+		return s.lost
+	}
+	if s.out.Buffered() == 0 {
+		return s.out.Err()
+	}
+	return s.out.Flush()
 }

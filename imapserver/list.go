@@ -263,6 +263,15 @@ func (req *listRequest) matches(name string) bool {
 }
 
 func (s *session) writeList(name string, e *listName, req *listRequest) {
+	s.out.Raw("* LIST (", s.listAttributes(e, req.returnSubscribed), `) "/" `).Mailbox(name)
+	if req.recursive && e.below {
+		s.out.Raw(` ("CHILDINFO" ("SUBSCRIBED"))`)
+	}
+	s.out.CRLF()
+}
+
+// listAttributes returns the attributes of a name in LIST.
+func (s *session) listAttributes(e *listName, returnSubscribed bool) string {
 	var flags []string
 	if e.mb == nil {
 		flags = append(flags, `\NonExistent`)
@@ -274,17 +283,13 @@ func (s *session) writeList(name string, e *listName, req *listRequest) {
 	default:
 		flags = append(flags, `\HasNoChildren`)
 	}
-	if req.returnSubscribed && e.subscribed {
+	if returnSubscribed && e.subscribed {
 		flags = append(flags, `\Subscribed`)
 	}
 	if e.mb != nil && e.mb.Use != store.UseNone && !s.disabled("SPECIAL-USE") {
 		flags = append(flags, e.mb.Use.String())
 	}
-	s.out.Raw("* LIST (", strings.Join(flags, " "), `) "/" `).Mailbox(name)
-	if req.recursive && e.below {
-		s.out.Raw(` ("CHILDINFO" ("SUBSCRIBED"))`)
-	}
-	s.out.CRLF()
+	return strings.Join(flags, " ")
 }
 
 // writeListName writes a LIST response for one mailbox, with the name by which

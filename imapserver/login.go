@@ -83,6 +83,7 @@ func (s *session) enter(ctx context.Context, who auth.Login, mechanism string) e
 	}
 	s.leave = leave
 	s.account, s.watch = account, account.Watch()
+	s.watch.OnSignal(s.conn.wake)
 	s.switchOff(who.Account)
 	s.secure = auth.Conn{} // A third of a KiB that few need again: secured makes it anew.
 	s.log = s.log.With("account", who.Account)

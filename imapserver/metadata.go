@@ -198,20 +198,17 @@ func (m metadataState) rules() []store.Rule {
 	return []store.Rule{{Scope: store.ScopeAll, Events: events}}
 }
 
-// enableMetadata makes the session tell what others do to annotations.
+// enableMetadata makes the session tell what others do to annotations, unless NOTIFY
+// says what to tell.
 func (s *session) enableMetadata(m metadataState) {
 	s.metadata = m
-	s.watch.Follow(store.NewFilter(m.rules()))
+	s.follow()
 }
 
 // tellMetadata writes which annotations others have changed, without values (RFC
-// 5464, section 4.4.2). What is lost to a client that does not listen, it can't be
-// told.
-func (s *session) tellMetadata(news store.News) {
-	if news.Lost && s.metadata.server {
-		s.enableMetadata(s.metadata)
-	}
-	for list := news.Annotations; len(list) > 0; {
+// 5464, section 4.4.2).
+func (s *session) tellMetadata(list []store.AnnotationNews) {
+	for len(list) > 0 {
 		name := annotatedName(&list[0])
 		s.out.Raw("* METADATA ").Mailbox(name)
 		for len(list) > 0 && annotatedName(&list[0]) == name {

@@ -115,16 +115,14 @@ func (sel *selection) known(uids []store.UID) []store.UID {
 // keepNumbers it holds back removals, and so all sequence numbers stay:
 // RFC 9051, section 7.5.1, wants that during FETCH, STORE and SEARCH.
 func (s *session) tell(ctx context.Context, keepNumbers bool) {
-	mode := store.TakeAll
-	if keepNumbers {
-		mode = store.TakeNoExpunge
-	}
+	mode := s.notify.mode(keepNumbers)
 	changes := s.watch.Take(mode)
-	s.tellMetadata(s.watch.News())
 	if s.sel == nil || s.sel.gone {
 		return
 	}
-	s.tellKeywords()
+	if mode != store.TakeOwn || len(changes) > 0 {
+		s.tellKeywords()
+	}
 	s.contextsLose(changes)
 	var added bool
 	var changed []store.Entry
@@ -139,6 +137,7 @@ func (s *session) tell(ctx context.Context, keepNumbers bool) {
 			s.out.Raw("* ", strconv.Itoa(c.Seq), " EXPUNGE").CRLF()
 		case store.MessageAdded:
 			added = true
+			s.notify.arrived(c)
 		case store.FlagsChanged:
 			changed = append(changed, c.Entry)
 		case store.MailboxRemoved:

@@ -79,8 +79,9 @@ type session struct {
 	account *store.Account
 	watch   *store.Watch
 	sel     *selection // Nil if no mailbox is selected.
-	off     imap.Off   // Capabilities switched off for the account.
-	leave   func()     // Takes it out of Server.sessions.
+	notify  notifyState
+	off     imap.Off // Capabilities switched off for the account.
+	leave   func()   // Takes it out of Server.sessions.
 }
 
 func newSession(server *Server, nc net.Conn, l Listener, ip netip.Addr) *session {
@@ -204,7 +205,7 @@ func (s *session) bye(err error) {
 // It is the bottom of the stack of a session that waits: what a command needs
 // is in run, so that it is gone while waiting.
 func (s *session) next(ctx context.Context) error {
-	if err := s.in.Wait(); err != nil {
+	if err := s.await(ctx); err != nil {
 		if errors.Is(err, io.EOF) {
 			s.ended = true
 			return nil
@@ -267,7 +268,7 @@ func (s *session) execute(ctx context.Context, text string) (tag, name string, r
 		s.logFailure(ctx, name, resp, err)
 	}
 	if s.account != nil {
-		s.tell(ctx, cmd.bySeq || s.byNumber)
+		s.announce(ctx, cmd.bySeq || s.byNumber)
 		if s.expunged && s.sel != nil && resp.Type == "OK" && resp.Code == "" {
 			resp.Code = s.highest() // RFC 7162, sections 3.2.7 and 3.2.9.
 		}

@@ -73,6 +73,6 @@ func (s *session) unauthenticate(context.Context, command, nothing) (imap.Respon
 func (s *session) forgetLogin() {
 	s.rev2, s.condstore, s.qresync, s.uidOnly = false, false, false, false
 	s.expunged, s.byNumber = false, false
-	s.metadata = metadataState{}
+	s.metadata, s.notify = metadataState{}, notifyState{}
 	s.off, s.out.Off, s.out.UTF8 = nil, nil, false
 }

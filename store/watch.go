@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 )
 
 // pendingMax bounds what a session that does not listen has waiting: beyond it,
@@ -42,7 +43,7 @@ const (
 type Watch struct {
 	h         *hub
 	ch        chan struct{}
-	awake     func() // See OnSignal; nil for none.
+	awake     atomic.Pointer[func()] // See OnSignal; nil for none.
 	selection *Selection
 
 	// Guarded by hub.mu.
@@ -81,10 +82,9 @@ func (a *Account) Watch() *Watch {
 // something to take: once, until Take or News is called.
 func (w *Watch) Signal() <-chan struct{} { return w.ch }
 
-// OnSignal makes fn be called, too, whenever there is something to take. It must
-// not wait for anything, since the account's writer calls it, and must not be
-// changed while anything happens in the account: it is for the begin of a session.
-func (w *Watch) OnSignal(fn func()) { w.awake = fn }
+// OnSignal makes fn be called, too, when there is something to take. It must not wait
+// for anything, since the account's writer calls it.
+func (w *Watch) OnSignal(fn func()) { w.awake.Store(&fn) }
 
 // Close ends the registration.
 func (w *Watch) Close() {
@@ -110,8 +110,8 @@ func (w *Watch) wake() {
 	case w.ch <- struct{}{}:
 	default:
 	}
-	if w.awake != nil {
-		w.awake()
+	if fn := w.awake.Load(); fn != nil {
+		(*fn)()
 	}
 }
 
