@@ -116,6 +116,7 @@ func (s *session) writeVanished(ctx context.Context, known []imap.NumRange, sinc
 		return nil
 	}
 	rest := imap.Without(known, s.sel.uids())
+	rest = imap.Without(rest, s.sel.view.Newest()) // Some came of which the client was not told.
 	rest = slices.DeleteFunc(rest, func(r imap.NumRange) bool { return r.Last <= agreed })
 	if len(rest) > 0 {
 		rest[0].First = max(rest[0].First, agreed+1)

@@ -67,6 +67,32 @@ func TestForgottenRemovals(t *testing.T) {
 	})
 }
 
+// TestNewMessageTakenForForgotten has the store forget who went, and then a message come
+// of which a session is not told yet: it has not vanished.
+func TestNewMessageTakenForForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEnv(t, map[string]string{"inbox": "3"})
+		defer e.stop()
+		e.start()
+		c := newClient(t, e.dialLogin())
+		c.ok("SELECT INBOX")
+		c.ok("UID STORE 1 +FLAGS.SILENT (\\Deleted)")
+		c.ok("EXPUNGE")
+		c.nc.Close()
+		time.Sleep(181 * 24 * time.Hour)
+		c = newClient(t, e.dialLogin())
+		c.ok("ENABLE QRESYNC")
+		c.ok("SELECT INBOX")
+		e.appendMessage("Inbox", testMessage(4))
+		got := c.ok("UID FETCH 1:* (UID) (CHANGEDSINCE 1 VANISHED)")
+		if len(got) == 0 || got[0] != "VANISHED (EARLIER) 1" {
+			t.Errorf("got %q, want that UID 1 vanished alone", got)
+		}
+		c.nc.Close()
+	})
+}
+
 // codeNumber returns the number of a response code.
 func codeNumber(t *testing.T, lines []string, code string) (n int64) {
 	t.Helper()

@@ -243,6 +243,10 @@ func (w *Watch) Unselect() {
 // UIDs()[n-1]. The slice must not be changed; it stays as it is.
 func (s *Selection) UIDs() []UID { return s.told }
 
+// Newest returns the messages that are there now, whether the session has been told
+// or not. The slice must not be changed; it stays as it is.
+func (s *Selection) Newest() []UID { return s.r.newest() }
+
 // HighestModSeq returns the ModSeq of the last change to the mailbox and its
 // messages of which the session has been told: it was told of all before, too. A
 // client that knows it can ask what changed since (RFC 7162, section 3.1.2.1).
