@@ -1,15 +1,11 @@
 package imapmodel
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing/synctest"
 	"time"
-
-	"github.com/mjl-/mox/store"
 )
 
 // step is something that is done. What exactly is up to its seed and to the model, so
@@ -56,6 +52,7 @@ func kinds() []kind {
 		{name: "drop", weight: 3, session: (*session).loseConnection},
 		{name: "deliver", weight: 5, other: (*world).deliver},
 		{name: "webmail", weight: 5, other: (*world).webmail},
+		{name: "restart or pause", weight: 1, other: (*world).pause},
 	}
 }
 
@@ -86,6 +83,9 @@ func run(dir string, steps []step, tamper func(string) []string) (w *world, n in
 			n = i
 			break
 		}
+	}
+	if err == nil {
+		err = w.check()
 	}
 	return w, n, errors.Join(err, w.close())
 }
@@ -177,82 +177,4 @@ func (s *session) several(r *rand.Rand) error {
 func (s *session) loseConnection(*rand.Rand) error {
 	s.drop()
 	return nil
-}
-
-// deliver brings a message from outside.
-func (w *world) deliver(r *rand.Rand) error {
-	b, e := w.pick(r), w.newContent()
-	w.logf("a message is delivered to %s", b.name)
-	content := []byte(e.content)
-	an, err := store.Analyze(bytes.NewReader(content), int64(len(content)))
-	if err != nil {
-		return err
-	}
-	prefix := "Delivered-To: <mox@example.org>\r\n"
-	err = w.store.Deliver(context.Background(), store.Delivery{
-		Content: w.store.ContentBytes(content), Analysis: an, Received: time.Now(),
-		To: []store.Recipient{{Account: w.acct, Mailbox: b.name, Prefix: []byte(prefix)}},
-	})
-	if err != nil {
-		return fmt.Errorf("delivering to %s: %w", b.name, err)
-	}
-	w.acct.WaitDurable(context.Background())
-	e.content = prefix + e.content
-	b.add(message{email: e, received: w.now(), saved: w.now()}, w.model.change())
-	return nil
-}
-
-// webmail changes something by another protocol.
-func (w *world) webmail(r *rand.Rand) error {
-	b := w.pick(r)
-	var list []*message
-	var uids []store.UID
-	for _, m := range b.live {
-		if r.IntN(6) == 0 {
-			list, uids = append(list, m), append(uids, store.UID(m.uid))
-		}
-	}
-	if len(list) == 0 {
-		return nil
-	}
-	if r.IntN(3) > 0 {
-		flags := pickFlags(r)
-		w.logf("webmail flags UIDs %d of %s with %q", uids, b.name, flags)
-		bits, keywords, err := store.ParseFlags(flags)
-		if err != nil {
-			return err
-		}
-		w.setFlags(b, list, nil, '+', flags)
-		return w.update(b, func(tx *store.Tx, mb *store.Mailbox) error {
-			_, err := tx.SetFlags(mb, uids, store.FlagChange{Op: store.FlagsAdd, Flags: bits, Keywords: keywords})
-			return err
-		})
-	}
-	w.logf("webmail removes UIDs %d of %s", uids, b.name)
-	b.remove(list, w.model.change())
-	return w.update(b, func(tx *store.Tx, mb *store.Mailbox) error {
-		_, err := tx.Expunge(mb, uids)
-		return err
-	})
-}
-
-// update changes a mailbox in the store.
-func (w *world) update(b *box, fn func(tx *store.Tx, mb *store.Mailbox) error) error {
-	return w.acct.Update(context.Background(), func(tx *store.Tx) error {
-		mb, err := tx.Mailbox(b.name)
-		if err != nil {
-			return fmt.Errorf("mailbox %s: %w", b.name, err)
-		}
-		return fn(tx, &mb)
-	})
-}
-
-// purged returns up to which mod-sequence the server has forgotten who went.
-func (w *world) purged(b *box) (seq int64, err error) {
-	err = w.view(func(tx *store.Tx) error {
-		mb, err := tx.Mailbox(b.name)
-		seq = mb.PurgedSeq
-		return err
-	})
-	return seq, err
 }
