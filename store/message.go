@@ -13,7 +13,7 @@ var (
 	// ErrExpunged means the message is gone.
 	ErrExpunged = errors.New("store: message is expunged")
 
-	// ErrSameMailbox means source and destination are one.
+	// ErrSameMailbox means messages are to be moved to where they are.
 	ErrSameMailbox = errors.New("store: source and destination are the same mailbox")
 
 	// ErrHandoverPending means a delivery with the same hand-over key is on its way.
@@ -178,7 +178,7 @@ func (tx *Tx) Move(src, dst *Mailbox, uids []UID) (Copied, error) {
 }
 
 func (tx *Tx) transfer(src, dst *Mailbox, uids []UID, move bool) (Copied, error) {
-	if src.ID == dst.ID {
+	if src.ID == dst.ID && move {
 		return Copied{}, ErrSameMailbox
 	}
 	from, err := tx.box(src.ID)
@@ -202,9 +202,11 @@ func (tx *Tx) transfer(src, dst *Mailbox, uids []UID, move bool) (Copied, error)
 		} else if err != nil {
 			return Copied{}, err
 		}
-		flags, err := tx.moved(from, to, &old)
-		if err != nil {
-			return Copied{}, fmt.Errorf("classifying message %d: %w", uid, err)
+		flags := old.Flags()
+		if from != to {
+			if flags, err = tx.moved(from, to, &old); err != nil {
+				return Copied{}, fmt.Errorf("classifying message %d: %w", uid, err)
+			}
 		}
 		m := Message{ID: tx.a.lastID.Add(1), EmailID: old.EmailID, Size: old.Size, Received: old.Received}
 		if err := tx.place(to, &m, flags, keywordsOf(from.Keywords, old.Bits, old.More)); err != nil {

@@ -220,9 +220,9 @@ func (m *model) transfer(move bool) {
 		}
 		return err
 	})
-	if from == to {
+	if from == to && move {
 		if !errors.Is(err, ErrSameMailbox) {
-			m.t.Errorf("copying within %q: %v", from, err)
+			m.t.Errorf("moving within %q: %v", from, err)
 		}
 		return
 	}

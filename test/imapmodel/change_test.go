@@ -179,7 +179,7 @@ func (s *session) transfer(r *rand.Rand, verb string) command {
 			return rep.is("OK", "")
 		case dst == nil:
 			return rep.is("NO", "TRYCREATE")
-		case dst == s.sel.box:
+		case dst == s.sel.box && verb == "MOVE":
 			return rep.is("NO", "CANNOT")
 		case len(gone) > 0 && !t.byUID:
 			return rep.is("NO", "EXPUNGEISSUED")
