@@ -74,6 +74,7 @@ func commands() map[string]command {
 		"COPY":     {states: selected, numbers: true, run: bind(parseCopy, (*session).copyMessages)},
 		"MOVE":     {states: selected, numbers: true, run: bind(parseCopy, (*session).moveMessages)},
 
+		"ESEARCH":      {states: loggedIn, byUID: true, run: bindSearch(parseMultiSearch, (*session).multiSearch)},
 		"CANCELUPDATE": {states: selected, run: bind(parseCancelUpdate, (*session).cancelUpdate)},
 
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},

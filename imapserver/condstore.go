@@ -55,10 +55,14 @@ func (s *session) writeModSeqs(entries []store.Entry) {
 }
 
 // newest returns the highest mod-sequence of messages.
-func (s *session) newest(uids []store.UID) (highest int64) {
+func (s *session) newest(uids []store.UID) int64 { return newestOf(s.sel, uids) }
+
+// newestOf returns the highest mod-sequence of messages of a mailbox that need not be
+// selected.
+func newestOf(sel *selection, uids []store.UID) (highest int64) {
 	var entries []store.Entry
 	for part := range slices.Chunk(uids, entriesBatch) {
-		entries = s.sel.view.Entries(part, entries[:0])
+		entries = sel.view.Entries(part, entries[:0])
 		for i := range entries {
 			highest = max(highest, entries[i].ModSeq)
 		}

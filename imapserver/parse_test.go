@@ -23,10 +23,14 @@ func FuzzParsers(f *testing.F) {
 	f.Add(" (MAXSIZE 5 DEPTH infinity) \"\" (/shared/comment /private/x)")
 	f.Add(" INBOX (/private/comment {3}\r\nabc /shared/x NIL /shared/y ~{1}\r\n\x00)")
 	f.Add(" \"\" % RETURN (METADATA (/shared/comment) SPECIAL-USE)")
+	f.Add(" IN (subtree-one (a b) selected-delayed) RETURN (PARTIAL -1:-5 SAVE) FILTER x")
+	f.Add(" RETURN (UPDATE (UID BODY[1]) CONTEXT) (REVERSE DATE) UTF-8 1:*")
+	f.Add(" \"b1\" b2")
 	parsers := []func(*imap.Decoder) error{
 		until(parseID), until(parseLogin), until(parseAuthenticate), until(parseEnable), until(parseMailbox), until(parseCreate),
 		until(parseRename), until(parseList), until(parseLsub), until(parseStatus), until(parseAppend), until(parseUIDExpunge),
 		until(parseSearch), until(parseFetch), until(parseStore), until(parseCopy),
+		until(parseSort), until(parseMultiSearch), until(parseCancelUpdate),
 		until(parseGetMetadata), until(parseSetMetadata), until(parseGetQuota),
 	}
 	f.Fuzz(func(t *testing.T, args string) {
