@@ -3,6 +3,7 @@ package imapserver
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mjl-/mox/imap"
 	"github.com/mjl-/mox/store"
@@ -15,6 +16,7 @@ func TestMultiSearchDeleted(t *testing.T) {
 	e := newEnv(t, map[string]string{"inbox": "2"})
 	defer e.stop()
 	s, got := quietSession(t, e)
+	s.beginProgress(time.Now())
 	account, err := e.store.Account(t.Context(), "mox")
 	if err != nil {
 		t.Fatal(err)
