@@ -18,9 +18,14 @@ type Decoder struct {
 	// are neither modified UTF-7 nor ASCII.
 	Pedantic bool
 
-	// UTF8 means mailbox names are UTF-8, as after ENABLE IMAP4rev2. Without
-	// it they are modified UTF-7 (RFC 3501, section 5.1.3).
+	// UTF8 means mailbox names are UTF-8, as after ENABLE IMAP4rev2 or UTF8=ACCEPT,
+	// and quoted strings must be. Without it names are modified UTF-7 (RFC 3501,
+	// section 5.1.3).
 	UTF8 bool
+
+	// NoCharset refuses a charset in SEARCH, as after ENABLE UTF8=ACCEPT (RFC 6855,
+	// section 3).
+	NoCharset bool
 
 	// Off makes words of these capabilities a failure.
 	Off Off

@@ -68,7 +68,7 @@ func TestDecoder(t *testing.T) {
 			return n
 		}, 2, ""},
 		{"a list without end", "(a", true, func(d *Decoder) any { d.List(func() { d.Atom() }); return 0 }, nil, "expected space"},
-		{"a streamed literal", "~{12+}", true, func(d *Decoder) any { return d.StreamLiteral() }, Literal{12, true, true}, ""},
+		{"a streamed literal", "~{12+}", true, func(d *Decoder) any { return d.StreamLiteral() }, Literal{12, true, true, false}, ""},
 	} {
 		d := NewDecoder(tc.text)
 		d.Pedantic = tc.pedantic
@@ -124,9 +124,9 @@ func TestParseLiteral(t *testing.T) {
 		want Literal
 		ok   bool
 	}{
-		{"a LOGIN {3}", Literal{3, false, false}, true},
-		{"a LOGIN {3+}", Literal{3, true, false}, true},
-		{"a APPEND x ~{9223372036854775807}", Literal{9223372036854775807, false, true}, true},
+		{"a LOGIN {3}", Literal{3, false, false, false}, true},
+		{"a LOGIN {3+}", Literal{3, true, false, false}, true},
+		{"a APPEND x ~{9223372036854775807}", Literal{9223372036854775807, false, true, false}, true},
 		{"{0}", Literal{}, true},
 		{"a LOGIN {9223372036854775808}", Literal{}, false},
 		{"a LOGIN {-1}", Literal{}, false},

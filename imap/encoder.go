@@ -44,7 +44,7 @@ func (p *Buffers) put(b *[]byte) {
 // is gathered. Its error is sticky: after a failed write all is dropped, and
 // Flush and Err report it. It is used by one goroutine at a time.
 type Encoder struct {
-	// UTF8 means the client has enabled IMAP4rev2: mailbox names and quoted
+	// UTF8 means the client has enabled IMAP4rev2 or UTF8=ACCEPT: mailbox names and quoted
 	// strings may be UTF-8.
 	UTF8 bool
 

@@ -84,6 +84,9 @@ type Search struct {
 func (d *Decoder) Search() Search {
 	s := Search{SearchOptions: d.TakeSearchOptions()}
 	if d.TakeWord("CHARSET") {
+		if d.NoCharset {
+			d.Fail("text is UTF-8 after ENABLE UTF8=ACCEPT, and no charset is named")
+		}
 		d.SP()
 		s.Charset = upper(d.AString())
 		d.SP()

@@ -17,6 +17,7 @@ type Literal struct {
 	Size    int64 // In bytes.
 	NonSync bool  // "+": the client does not wait for a continuation request (RFC 7888).
 	Binary  bool  // "~": literal8, the bytes may be anything (RFC 3516).
+	Wrapped bool  // It is in "UTF8 (" and ")", as only the message of APPEND can be (RFC 6855).
 }
 
 // ParseLiteral returns the literal announced at the end of line, which must be
@@ -107,7 +108,7 @@ func (d *Decoder) quoted() string {
 }
 
 func (d *Decoder) unquote(s string, escaped bool) string {
-	if d.Pedantic && !utf8.ValidString(s) {
+	if (d.Pedantic || d.UTF8) && !utf8.ValidString(s) {
 		d.Fail("quoted string is not UTF-8")
 		return ""
 	}
@@ -168,6 +169,25 @@ func (d *Decoder) StreamLiteral() Literal {
 	if d.err == nil && d.pos < len(d.text) {
 		d.Fail("bad literal")
 	}
+	return lit
+}
+
+// MessageLiteral is StreamLiteral for a message, which may be wrapped to say that its
+// header is UTF-8 (RFC 6855, section 4). The ")" comes behind its bytes.
+//
+//	append-data = literal / literal8 / "UTF8" SP "(" literal8 ")"
+func (d *Decoder) MessageLiteral() Literal {
+	wrapped := d.TakeWord("UTF8")
+	if wrapped {
+		d.Needs("UTF8=ACCEPT")
+		d.SP()
+		d.Expect('(')
+	}
+	lit := d.StreamLiteral()
+	if wrapped && !lit.Binary {
+		d.Fail("expected a literal8")
+	}
+	lit.Wrapped = wrapped
 	return lit
 }
 

@@ -22,9 +22,9 @@ type appendRequest struct {
 }
 
 // parseAppend parses the arguments of APPEND, RFC 9051, section 9, and RFC 3516,
-// section 7:
+// section 7, with the message of RFC 6855:
 //
-//	append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP (literal / literal8)
+//	append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP append-data
 func parseAppend(d *imap.Decoder) (req appendRequest) {
 	d.SP()
 	req.dest = d.Mailbox()
@@ -37,7 +37,7 @@ func parseAppend(d *imap.Decoder) (req appendRequest) {
 		req.received = d.DateTime()
 		d.SP()
 	}
-	req.message = d.StreamLiteral()
+	req.message = d.MessageLiteral()
 	return req
 }
 
@@ -107,7 +107,8 @@ func (s *session) receive(ctx context.Context, lit imap.Literal) (*store.Staged,
 	}
 	s.level = logfmt.LevelTraceData
 	r := &literalReader{r: s.in, left: lit.Size}
-	staged, err := s.account.Stage(ctx, lit.Size, r)
+	header := &headerWatch{r: r}
+	staged, err := s.account.Stage(ctx, lit.Size, header)
 	if err != nil && r.err == nil {
 		_, _ = io.Copy(io.Discard, r) // A failure is kept in r.
 	}
@@ -116,11 +117,14 @@ func (s *session) receive(ctx context.Context, lit imap.Literal) (*store.Staged,
 		s.lost = fmt.Errorf("reading message: %w", r.err)
 		return nil, errors.Join(s.lost, discard(staged))
 	}
-	if end := s.endOfCommand(); end != nil {
+	if end := s.endOfCommand(lit); end != nil {
 		return nil, errors.Join(end, discard(staged))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("storing message: %w", err)
+	}
+	if err := s.checkHeader(header); err != nil {
+		return nil, errors.Join(err, discard(staged))
 	}
 	return staged, nil
 }
@@ -134,10 +138,13 @@ func discard(staged *store.Staged) error {
 
 // endOfCommand reads what follows the message: nothing, since RFC 3502 is not
 // announced.
-func (s *session) endOfCommand() error {
+func (s *session) endOfCommand(lit imap.Literal) error {
 	line, err := s.readLine()
 	if err != nil {
 		s.lost = err
+		return err
+	}
+	if line, err = unwrap(lit, line); err != nil {
 		return err
 	}
 	if strings.Trim(line, " ") == "" && (line == "" || !s.server.opts.Pedantic) {

@@ -16,6 +16,7 @@ var capabilityNames = []string{
 	"IMAP4rev2", "IMAP4rev1", "ENABLE", "LITERAL+", "SASL-IR", "BINARY", "UNSELECT", "UIDPLUS", "MOVE", "NAMESPACE",
 	"IDLE", "INPROGRESS", "COMPRESS=DEFLATE", "UNAUTHENTICATE",
 	"ESEARCH", "SEARCHRES", "WITHIN", "CONTEXT=SEARCH", "CONTEXT=SORT", "ESORT", "FILTERS", "MULTISEARCH",
+	"UTF8=ACCEPT",
 	"PARTIAL",
 	"SORT", "SORT=DISPLAY", "THREAD=REFERENCES", "THREAD=ORDEREDSUBJECT", "I18NLEVEL=1",
 	"CONDSTORE", "QRESYNC", "UIDONLY",
@@ -145,6 +146,7 @@ var enabling = []struct {
 }{
 	// UTF-8 in names, ESEARCH responses, no RECENT.
 	{"IMAP4rev2", func(s *session) bool { return s.rev2 }, func(s *session) { s.rev2, s.out.UTF8 = true, true }},
+	{"UTF8=ACCEPT", func(s *session) bool { return s.utf8 }, func(s *session) { s.utf8, s.out.UTF8 = true, true }},
 	{"CONDSTORE", func(s *session) bool { return s.condstore }, (*session).awareOfModSeq},
 	{"QRESYNC", func(s *session) bool { return s.qresync }, func(s *session) {
 		s.qresync = true

@@ -18,6 +18,8 @@ func FuzzParsers(f *testing.F) {
 	f.Add(" Trash (USE (\\Trash))")
 	f.Add(" 1:*,$ +FLAGS.SILENT (\\Deleted)")
 	f.Add(" (\"name\" NIL)")
+	f.Add(" DEFLATE")
+	f.Add(" INBOX UTF8 (~{10+}")
 	f.Add(" RETURN (SAVE) OR FROM x (1:2)")
 	f.Add(" 4:2,* (FLAGS BODY.PEEK[1.MIME]<0.5>)")
 	f.Add(" (MAXSIZE 5 DEPTH infinity) \"\" (/shared/comment /private/x)")
@@ -32,6 +34,7 @@ func FuzzParsers(f *testing.F) {
 		until(parseSearch), until(parseFetch), until(parseStore), until(parseCopy),
 		until(parseSort), until(parseMultiSearch), until(parseCancelUpdate),
 		until(parseGetMetadata), until(parseSetMetadata), until(parseGetQuota),
+		until(parseCompress),
 	}
 	f.Fuzz(func(t *testing.T, args string) {
 		for i, parse := range parsers {

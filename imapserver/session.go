@@ -54,6 +54,7 @@ type session struct {
 
 	condstore bool // Mod-sequences come with all flags (RFC 7162, section 3.1).
 	qresync   bool // ENABLE QRESYNC was given: who went is told by UID.
+	utf8      bool // ENABLE UTF8=ACCEPT was given (RFC 9755).
 	uidOnly   bool // ENABLE UIDONLY was: there are no sequence numbers (RFC 9586).
 	expunged  bool // The command that runs removed messages.
 	byNumber  bool // It names messages by their sequence numbers, which so must stay.
@@ -279,7 +280,7 @@ func (s *session) execute(ctx context.Context, text string) (tag, name string, r
 
 func (s *session) decoder(text string) *imap.Decoder {
 	d := imap.NewDecoder(text)
-	d.UTF8, d.Pedantic, d.Off = s.rev2, s.server.opts.Pedantic, s.off
+	d.UTF8, d.NoCharset, d.Pedantic, d.Off = s.out.UTF8, s.utf8, s.server.opts.Pedantic, s.off
 	return d
 }
 

@@ -71,7 +71,7 @@ func (s *session) unauthenticate(context.Context, command, nothing) (imap.Respon
 // forgetLogin resets what clients have turned on, and what is so for an account.
 // TestForgetLogin knows the fields that stay.
 func (s *session) forgetLogin() {
-	s.rev2, s.condstore, s.qresync, s.uidOnly = false, false, false, false
+	s.rev2, s.utf8, s.condstore, s.qresync, s.uidOnly = false, false, false, false, false
 	s.expunged, s.byNumber = false, false
 	s.metadata, s.notify = metadataState{}, notifyState{}
 	s.off, s.out.Off, s.out.UTF8 = nil, nil, false

@@ -35,7 +35,7 @@ func TestForgetLogin(t *testing.T) {
 			t.Fatalf("%s: %v", text, resp)
 		}
 	}
-	run("a ENABLE IMAP4rev2 QRESYNC UIDONLY")
+	run("a ENABLE IMAP4rev2 UTF8=ACCEPT QRESYNC UIDONLY")
 	run("b SELECT INBOX")
 	run("c UID SEARCH RETURN (SAVE) ALL")
 	s.expunged, s.byNumber = true, true
