@@ -280,7 +280,7 @@ func (f *fetcher) all(ctx context.Context, uids []store.UID) error {
 // read reads the rows of the first of entries, at least of one.
 func (f *fetcher) read(ctx context.Context, entries []store.Entry, rows []row) ([]row, error) {
 	first := len(rows)
-	err := f.s.account.View(ctx, func(tx *store.Tx) error {
+	err := f.s.account.ViewContent(ctx, func(tx *store.Tx) error {
 		rows = rows[:first]
 		size := 0
 		for _, e := range entries {

@@ -123,15 +123,7 @@ func (s *session) stored(cmd command, modified []store.UID, all bool) (imap.Resp
 
 // setFlags changes flags of messages of the selected mailbox.
 func (s *session) setFlags(ctx context.Context, uids []store.UID, change store.FlagChange) (store.FlagResult, error) {
-	var result store.FlagResult
-	err := s.account.UpdateFrom(ctx, s.watch, func(tx *store.Tx) error {
-		mb, err := tx.MailboxByID(s.sel.mailboxID)
-		if err != nil {
-			return err
-		}
-		result, err = tx.SetFlags(&mb, uids, change)
-		return err
-	})
+	result, err := s.account.SetFlags(ctx, s.watch, s.sel.mailboxID, uids, change)
 	if err != nil {
 		return store.FlagResult{}, fmt.Errorf("setting flags of %d messages: %w", len(uids), err)
 	}

@@ -37,8 +37,10 @@ type Account struct {
 
 	lastID  atomic.Int64 // Highest Email or Message id given.
 	refused atomic.Bool  // Closing or being removed: no new work.
-	wake    chan struct{}
-	done    chan struct{} // Closed when the writer has ended.
+
+	modSeqFloor atomic.Int64 // The highest ModSeq of changes of flags that were pushed.
+	wake        chan struct{}
+	done        chan struct{} // Closed when the writer has ended.
 
 	// Guarded by Dir.mu.
 	refs     int
@@ -50,26 +52,28 @@ type Account struct {
 	db   *bstore.DB
 	gone bool // The database is closed.
 
-	mu        sync.Mutex
-	pending   []*item // In sequence order.
-	updates   []*update
-	staged    map[int64]struct{}       // Ids given and not yet stored.
-	keys      map[string]chan struct{} // Hand-over keys of pending items; closed when they are settled.
-	reserved  amounts                     // Quota taken by what is not yet applied.
-	reserving int                      // Deliveries between reserve and push.
-	size      int64                    // Of accountRow.quotaSize, of the last commit.
-	messages  int64                    // In all mailboxes, of the last commit.
-	rejects   amounts                     // As in accountRow, of the last commit.
-	boxes     map[string]int64         // Mailbox ids by name, of the last commit.
-	applied   uint64                   // Sequence number of the last item dealt with.
-	durable   uint64                   // Sequence number of the last item pushed.
-	urgent    bool                     // Somebody waits for what is pending.
-	closing   bool
-	erasing   bool            // Something may be erasable now.
-	waiters   []chan struct{} // Closed when something was applied, or failed.
-	failing   time.Time       // Since when applying fails; zero: it doesn't.
-	watermark watermark
-	knownDirs map[string]bool // Message directories whose entry is on disk.
+	mu           sync.Mutex
+	pending      []*item // In sequence order.
+	updates      []*update
+	staged       map[int64]struct{}       // Ids given and not yet stored.
+	keys         map[string]chan struct{} // Hand-over keys of pending items; closed when they are settled.
+	reserved     amounts                  // Quota taken by what is not yet applied.
+	reserving    int                      // Deliveries between reserve and push.
+	size         int64                    // Of accountRow.quotaSize, of the last commit.
+	messages     int64                    // In all mailboxes, of the last commit.
+	rejects      amounts                  // As in accountRow, of the last commit.
+	boxes        map[string]int64         // Mailbox ids by name, of the last commit.
+	applied      uint64                   // Sequence number of the last item dealt with.
+	durable      uint64                   // Sequence number of the last delivery pushed.
+	flagged      int                      // Messages in pending changes of flags.
+	flagsThrough uint64                   // Sequence number of the last change of flags pushed.
+	urgent       bool                     // Somebody waits for what is pending.
+	closing      bool
+	erasing      bool            // Something may be erasable now.
+	waiters      []chan struct{} // Closed when something was applied, or failed.
+	failing      time.Time       // Since when applying fails; zero: it doesn't.
+	watermark    watermark
+	knownDirs    map[string]bool // Message directories whose entry is on disk.
 
 	junk     junkFilter
 	training training
@@ -250,6 +254,16 @@ func (a *Account) wakeUp() {
 // what the hub has published is not used before it is (journal.md, rule 19),
 // whatever was changed: also passwords and hand-overs.
 func (a *Account) View(ctx context.Context, fn func(tx *Tx) error) error {
+	if err := a.settled(ctx); err != nil {
+		return err
+	}
+	return a.ViewContent(ctx, fn)
+}
+
+// ViewContent is View for who reads only what never changes: Emails and Structures. The
+// flags of messages, their ModSeq, and what mailboxes have of these may be those of some
+// seconds ago.
+func (a *Account) ViewContent(ctx context.Context, fn func(tx *Tx) error) error {
 	for {
 		ahead, err := a.view(ctx, fn)
 		if ahead == 0 {
@@ -288,28 +302,33 @@ func (a *Account) view(ctx context.Context, fn func(tx *Tx) error) (ahead int64,
 func (a *Account) WaitDurable(ctx context.Context) {
 	a.mu.Lock()
 	want := a.durable
-	if a.applied >= want || !a.failing.IsZero() {
-		a.mu.Unlock()
-		return
-	}
-	a.urgent = true
 	a.mu.Unlock()
-	a.wakeUp()
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	for {
+	_ = a.waitApplied(ctx, want) // Then they are seen later.
+}
+
+// waitApplied waits until an item is applied: not while applying fails.
+func (a *Account) waitApplied(ctx context.Context, seq uint64) error {
+	for first := true; ; first = false {
 		a.mu.Lock()
-		if a.applied >= want || !a.failing.IsZero() {
+		if a.applied >= seq || !a.failing.IsZero() {
 			a.mu.Unlock()
-			return
+			return nil
 		}
+		a.urgent = true
 		ch := make(chan struct{})
 		a.waiters = append(a.waiters, ch)
 		a.mu.Unlock()
+		if first {
+			a.wakeUp()
+		}
 		select {
 		case <-ch:
+		case <-a.done:
+			return ErrClosed
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
 }
@@ -358,8 +377,13 @@ func (a *Account) push(it *item) {
 	}
 	a.addKeys(it)
 	a.pending = append(a.pending, it)
-	a.durable = max(a.durable, it.seq)
-	first := len(a.pending) == 1
+	if it.isFlags() {
+		a.pushFlags(it)
+	} else {
+		a.durable = max(a.durable, it.seq)
+	}
+	n := len(a.pending)
+	first := n == 1 || a.pending[n-2].isFlags() && !it.isFlags() // Those before can wait longer.
 	a.mu.Unlock()
 	if first {
 		a.wakeUp()

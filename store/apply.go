@@ -49,13 +49,18 @@ func (w *writer) apply(items []*item) {
 func (w *writer) applied(items []*item, err error) {
 	a := w.a
 	for _, it := range items {
-		a.dir.observe(Event{Kind: "applied", Records: 1, Took: time.Since(it.appended)})
+		if !it.isFlags() {
+			a.dir.observe(Event{Kind: "applied", Records: 1, Took: time.Since(it.appended)})
+		}
 		a.dir.finished(it)
 	}
 	a.mu.Lock()
 	a.pending = a.pending[len(items):]
+	for _, it := range items {
+		a.flagged -= it.flags
+	}
 	if len(a.pending) == 0 {
-		a.pending = nil
+		a.pending, a.urgent = nil, false
 	}
 	if len(items) > 0 {
 		a.applied = items[len(items)-1].seq
@@ -111,6 +116,7 @@ func (w *writer) applyBatch(items []*item) (int, error) {
 	if tx.row.JournalID != journalID {
 		tx.row.JournalID, tx.row.Watermark = journalID, 0
 	}
+	tx.noteFlags(items)
 	for _, it := range items {
 		if err := w.applyItem(tx, it); err != nil {
 			return 0, errors.Join(fmt.Errorf("applying record %d: %w", it.seq, err), w.rollback(tx))
@@ -148,6 +154,12 @@ func (w *writer) unreserve(items []*item) {
 func (w *writer) applyItem(tx *Tx, it *item) error {
 	if int64(it.seq) <= tx.row.Watermark {
 		return nil // Its commit has outlived the error that it returned.
+	}
+	if it.isFlags() {
+		if err := tx.applyFlags(it); err != nil {
+			return err
+		}
+		return w.a.dir.faults.Hit(FaultApplied)
 	}
 	for _, rcpt := range it.rcpts {
 		if rcpt.key != "" {
@@ -345,19 +357,26 @@ func (w *writer) poisoned(it *item, cause error) (int, error) {
 	if it.tries++; it.tries < poisonTries {
 		return 0, cause
 	}
-	a.dir.log.Error("delivery fails, storing it bare in Inbox", "account", a.name, "seq", it.seq, "err", cause)
-	if err := a.dir.bare(it); err != nil {
-		return 0, err
-	}
-	n, err := w.applyBatch([]*item{it})
-	if err == nil || isDiskError(err) {
-		return n, err
+	err := cause
+	if !it.isFlags() {
+		a.dir.log.Error("delivery fails, storing it bare in Inbox", "account", a.name, "seq", it.seq, "err", cause)
+		if err := a.dir.bare(it); err != nil {
+			return 0, err
+		}
+		var n int
+		n, err = w.applyBatch([]*item{it})
+		if err == nil || isDiskError(err) {
+			return n, err
+		}
 	}
 	k := kept{it.seq, a.id, it.lastID(), bytes.Join(it.rec.encode(), nil), a.dir.contentFile(it.rec)}
 	if err := a.dir.keepFailed(k, err); err != nil {
 		return 0, err
 	}
 	for _, rcpt := range it.rcpts {
+		if it.isFlags() {
+			break
+		}
 		if err := os.Remove(a.messagePath(rcpt.emailID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return 0, err
 		}

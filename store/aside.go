@@ -133,7 +133,7 @@ func (it *item) load() error {
 	if len(rec.file) > 0 {
 		rec.contentPath = content
 	}
-	it.rec = rec
+	it.rec, it.flags = rec, rec.messages()
 	for i := range rec.rcpts {
 		if rec.rcpts[i].accountID == it.asideID {
 			it.rcpts = append(it.rcpts, &rec.rcpts[i])

@@ -61,6 +61,9 @@ func waitingOf(place string, r *record, rcpts []*recordRcpt) []waiting {
 func checkRecord(r *record) error {
 	var errs []error
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if r.changes != nil {
+		return r.checkFlags()
+	}
 	switch {
 	case len(r.file) == 0 && crc32.Checksum(r.inline, castagnoli) != r.crc:
 		add("its content does not have its checksum")

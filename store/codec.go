@@ -37,6 +37,9 @@ type record struct {
 	received time.Time
 	rcpts    []recordRcpt
 
+	// A record of flags has nothing else, and its account as the only recipient.
+	changes []flagsRecord
+
 	contentPath string // Where the content is, if not in the journal any more.
 	shared      *sharedContent
 	left        atomic.Int32 // Accounts that have still to apply it.
@@ -65,6 +68,9 @@ type recordRcpt struct {
 // encode returns the record's bytes in parts, so that the content need not be
 // copied.
 func (r *record) encode() [][]byte {
+	if r.changes != nil {
+		return r.encodeFlags()
+	}
 	head := enc(make([]byte, 0, 16))
 	head.uint(recordVersion)
 	head.uint(uint64(len(r.inline)))
@@ -90,6 +96,12 @@ func decodeRecord(e *journal.Entry) (*record, error) {
 	r := &record{seq: e.Seq, file: e.Files, shared: &sharedContent{}}
 	d := dec{b: e.Data}
 	version := d.uint()
+	if d.err == nil && version == flagsForm {
+		if err := r.decodeFlags(&d); err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
 	if d.err == nil && (version < 1 || version > recordVersion) {
 		return nil, fmt.Errorf("%w: version %d", errRecord, version)
 	}

@@ -231,6 +231,8 @@ type item struct {
 	rec      *record
 	rcpts    []*recordRcpt // Those of the account.
 	reserved bool          // Quota is reserved for it.
+	flags    int           // Messages whose flags it changes, and nothing else; 0: it is a delivery.
+	told     bool          // Sessions know of that change.
 	aside    string        // The file it is kept in outside the journal, or "".
 	asideID  string        // The account's id, if aside.
 	last     int64         // The highest id reserved for it, if aside.
@@ -266,7 +268,10 @@ func (d *Dir) durable(e *journal.Entry) {
 		return
 	}
 	r.seq = e.Seq
-	d.load.add()
+	delivery := r.changes == nil
+	if delivery {
+		d.load.add()
+	}
 	now := time.Now()
 	items := map[string]*item{}
 	var order []string
@@ -274,7 +279,7 @@ func (d *Dir) durable(e *journal.Entry) {
 		rcpt := &r.rcpts[i]
 		it := items[rcpt.account]
 		if it == nil {
-			it = &item{rec: r, seq: r.seq, reserved: true, appended: now}
+			it = &item{rec: r, seq: r.seq, reserved: delivery, flags: r.messages(), told: !delivery, appended: now}
 			items[rcpt.account] = it
 			order = append(order, rcpt.account)
 		}

@@ -58,12 +58,13 @@ type array struct {
 	gone     map[UID]Entry    // Removed, and some session has not been told.
 	keywords []string
 	highest  int64 // ModSeq of the last change to the mailbox or its messages.
+	deleted  bool  // The mailbox was.
 }
 
-// load fills the array from a snapshot and returns the snapshot's ModSeq.
-func (r *array) load(ctx context.Context, a *Account) (int64, error) {
+// load fills the array from a snapshot, which view gives, and returns its ModSeq.
+func (r *array) load(ctx context.Context, view func(context.Context, func(*Tx) error) error) (int64, error) {
 	var modSeq int64
-	err := a.View(ctx, func(tx *Tx) error {
+	err := view(ctx, func(tx *Tx) error {
 		mb, err := tx.MailboxByID(r.mailboxID)
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (r *array) load(ctx context.Context, a *Account) (int64, error) {
 func (r *array) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.uids, r.entries, r.more = nil, nil, map[UID][]string{}
+	r.uids, r.entries, r.more, r.deleted = nil, nil, map[UID][]string{}, true
 }
 
 // apply takes the changes of one commit to this mailbox. hub.mu is held.
@@ -121,7 +122,9 @@ func (r *array) apply(modSeq int64, changes []change) {
 			removed[c.entry.UID] = true
 		case MailboxChanged:
 			r.keywords = c.mailbox.Keywords
-		case MailboxAdded, MailboxRemoved, MailboxRenamed, AnnotationChanged, SubscriptionAdded, SubscriptionRemoved:
+		case MailboxRemoved:
+			r.deleted = true
+		case MailboxAdded, MailboxRenamed, AnnotationChanged, SubscriptionAdded, SubscriptionRemoved:
 		}
 	}
 	if removed != nil {
@@ -209,6 +212,55 @@ func (r *array) get(uids []UID, dst []Entry) []Entry {
 		}
 	}
 	return dst
+}
+
+// current appends the entries of ascending uids to dst. Those that do not exist any
+// more are left out.
+func (r *array) current(uids []UID, dst []Entry) []Entry {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	at := 0
+	for _, uid := range uids {
+		if at >= len(r.uids) || r.uids[at] != uid {
+			i, ok := slices.BinarySearch(r.uids[at:], uid)
+			at += i
+			if !ok {
+				continue
+			}
+		}
+		dst = append(dst, r.entries[at])
+		at++
+	}
+	return dst
+}
+
+// bitsOf returns the bits for flags and keywords, and false if a keyword has none in
+// the mailbox, or that is gone.
+func (r *array) bitsOf(flags Flags, keywords []string) (uint64, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	bits := uint64(flags & flagsAll)
+	for _, kw := range keywords {
+		i := slices.Index(r.keywords, kw)
+		if i < 0 || i >= keywordBits {
+			return 0, false
+		}
+		bits |= 1 << (flagBits + i)
+	}
+	return bits, !r.deleted
+}
+
+// keywordsOf returns the keywords of entries, which have none but bits.
+func (r *array) keywordsOf(entries []Entry) [][]string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := make([][]string, len(entries))
+	for i := range entries {
+		if entries[i].Bits>>flagBits != 0 {
+			all[i] = keywordsOf(r.keywords, int64(entries[i].Bits), nil)
+		}
+	}
+	return all
 }
 
 // newest returns the UIDs as they are now.

@@ -97,6 +97,39 @@ func (h *hub) advance(modSeq, commit int64) {
 	h.waiting = nil
 }
 
+// newest returns the ModSeq of the last commit that is published.
+func (h *hub) newest() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.published
+}
+
+// loaded returns the array of a mailbox if it is there, with all that was published,
+// and nobody who has not selected the mailbox wants to know of flags: those are told
+// what its row has then.
+func (h *hub) loaded(mailboxID int64) *array {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.followers {
+		if w.follow.filter.any&EventFlags != 0 {
+			return nil
+		}
+	}
+	r := h.arrays[mailboxID]
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.ready:
+	default:
+		return nil
+	}
+	if r.err != nil {
+		return nil
+	}
+	return r
+}
+
 // isPublished says whether a commit is on disk and distributed.
 func (h *hub) isPublished(commit int64) bool {
 	h.mu.Lock()
@@ -202,7 +235,7 @@ func (h *hub) array(ctx context.Context, mailboxID int64) (*array, error) {
 // load fills a registered array: what is published meanwhile is buffered, and
 // what the snapshot has already is dropped.
 func (h *hub) load(ctx context.Context, r *array) {
-	modSeq, err := r.load(ctx, h.a)
+	modSeq, err := r.load(ctx, h.a.View)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r.err = err
@@ -271,7 +304,7 @@ func (h *hub) reloadArray(ctx context.Context, r *array) error {
 	if unused {
 		return nil
 	}
-	_, err := r.load(ctx, h.a)
+	_, err := r.load(ctx, h.a.ViewContent) // This is the writer, which View waits for.
 	if errors.Is(err, ErrNoMailbox) {
 		r.clear()
 		return nil

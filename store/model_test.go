@@ -301,14 +301,28 @@ func (m *model) setFlags() {
 	name, uids := m.pick()
 	flags, kws := m.flags()
 	op := FlagOp(1 + m.rng.IntN(3))
-	err := m.update(func(tx *Tx) error {
-		mb, err := tx.Mailbox(name)
-		if err != nil {
-			return err
+	change := FlagChange{Op: op, Flags: flags, Keywords: kws}
+	var err error
+	if m.rng.IntN(2) == 0 {
+		if m.rng.IntN(2) == 0 {
+			change.Flags &^= junkFlags // Else most are not logged.
+			flags = change.Flags
 		}
-		_, err = tx.SetFlags(&mb, uids, FlagChange{Op: op, Flags: flags, Keywords: kws})
-		return err
-	})
+		var w *Watch
+		if i := m.rng.IntN(len(m.sessions) + 1); i < len(m.sessions) {
+			w = m.sessions[i].w
+		}
+		_, err = m.a.SetFlags(m.t.Context(), w, m.id(name), slices.Sorted(slices.Values(uids)), change)
+	} else {
+		err = m.update(func(tx *Tx) error {
+			mb, err := tx.Mailbox(name)
+			if err != nil {
+				return err
+			}
+			_, err = tx.SetFlags(&mb, uids, change)
+			return err
+		})
+	}
 	if err != nil {
 		m.t.Errorf("setting flags: %v", err)
 	}
@@ -328,6 +342,19 @@ func (m *model) setFlags() {
 			msg.keywords = slices.DeleteFunc(slices.Clone(msg.keywords), func(s string) bool { return slices.Contains(kws, s) })
 		}
 	}
+}
+
+// id returns the id of a mailbox, without having what waits for its rows written.
+func (m *model) id(name string) (id int64) {
+	err := m.a.ViewContent(m.t.Context(), func(tx *Tx) error {
+		mb, err := tx.Mailbox(name)
+		id = mb.ID
+		return err
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return id
 }
 
 func (m *model) create() {

@@ -165,7 +165,7 @@ func (r *replay) visit(ctx context.Context, e *journal.Entry) error {
 // visitAccount deals with one account of a record, and reports whether the
 // account has still to apply it.
 func (r *replay) visitAccount(ctx context.Context, e *journal.Entry, rec *record, name string) (bool, error) {
-	it := &item{rec: rec, seq: e.Seq, appended: time.Now()}
+	it := &item{rec: rec, seq: e.Seq, flags: rec.messages(), appended: time.Now()}
 	var id string
 	for i := range rec.rcpts {
 		if rec.rcpts[i].account == name {
@@ -225,6 +225,9 @@ func (d *Dir) strayRecord(e *journal.Entry, it *item, id, name string) error {
 // whole: the commit may have outlived them.
 func (d *Dir) verifyApplied(ctx context.Context, a *Account, it *item) error {
 	for _, rcpt := range it.rcpts {
+		if it.isFlags() {
+			break // They are rows alone, and so as durable as the watermark.
+		}
 		e := Email{ID: rcpt.emailID}
 		err := a.db.Get(ctx, &e)
 		if errors.Is(err, bstore.ErrAbsent) {

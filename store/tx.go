@@ -24,6 +24,8 @@ type Tx struct {
 
 	reputations map[string]*reputationChange // To be written, by key.
 
+	lastFlags map[flagKey]int64 // The last change of messages that several records have.
+
 	newBoxes map[string]int64 // Changes to Account.boxes; 0 for names that are gone.
 
 	// Of the whole transaction.

@@ -41,8 +41,11 @@ func (d *Dir) Backlog() (Backlog, error) {
 func (a *Account) addTo(b *Backlog) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b.Records += len(a.pending)
 	for _, it := range a.pending {
+		if it.isFlags() {
+			continue // They are told already.
+		}
+		b.Records++
 		if b.Oldest.IsZero() || it.appended.Before(b.Oldest) {
 			b.Oldest = it.appended
 		}

@@ -36,6 +36,7 @@ const (
 type update struct {
 	fn     func(tx *Tx) error
 	origin *Watch
+	flags  *flagUpdate // What fn does, if that is all.
 	err    error
 	panic  *panicked
 	done   chan struct{}
@@ -61,10 +62,15 @@ func (a *Account) Update(ctx context.Context, fn func(tx *Tx) error) error {
 
 // UpdateFrom is Update for a session: the flag changes don't come back to w.
 func (a *Account) UpdateFrom(ctx context.Context, w *Watch, fn func(tx *Tx) error) error {
+	return a.enqueue(ctx, &update{fn: fn, origin: w})
+}
+
+// enqueue has the writer run an update, and waits for that.
+func (a *Account) enqueue(ctx context.Context, u *update) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	u := &update{fn: fn, origin: w, done: make(chan struct{})}
+	u.done = make(chan struct{})
 	a.mu.Lock()
 	if a.closing {
 		a.mu.Unlock()
@@ -99,7 +105,7 @@ func (a *Account) writeLoop() {
 			w.apply(items)
 		}
 		if len(updates) > 0 {
-			w.runGroup(updates)
+			w.runUpdates(updates)
 		}
 		if len(items) == 0 && len(updates) == 0 {
 			w.maintain()
@@ -155,6 +161,9 @@ func (w *writer) due(now time.Time, busy, updating bool) ([]*item, time.Duration
 	if wait := w.retryAt.Sub(now); wait > 0 {
 		return nil, wait
 	}
+	if wait := a.flagsWait(now); wait > 0 {
+		return nil, wait
+	}
 	if wait := w.lastApply.Add(applyEvery).Sub(now); busy && wait > 0 && !a.urgent && !a.closing && len(a.pending) < applyEnough {
 		return nil, wait
 	}
@@ -187,6 +196,13 @@ func (w *writer) sleep(wait time.Duration) {
 // are left out; one that fails later makes the others run again without it, and
 // it alone.
 func (w *writer) runGroup(group []*update) {
+	if err := w.settle(); err != nil {
+		for _, u := range group {
+			u.err = err
+			close(u.done)
+		}
+		return
+	}
 	for len(group) > 0 {
 		bad, err := w.tryGroup(group)
 		switch {
@@ -287,6 +303,7 @@ func (w *writer) begin() (*Tx, error) {
 	if err := b.Get(&row); err != nil {
 		return nil, errors.Join(fmt.Errorf("reading account: %w", err), b.Rollback())
 	}
+	row.ModSeq = max(row.ModSeq, w.a.hub.newest(), w.a.modSeqFloor.Load())
 	tx := newTx(w.a, b, row, true)
 	w.a.mu.Lock()
 	tx.messages = w.a.messages
@@ -382,6 +399,7 @@ func (w *writer) reopen() error {
 	if err := a.adopt(w.ctx, row); err != nil {
 		return err
 	}
+	a.untell()
 	return a.hub.reload(w.ctx)
 }
 

@@ -20,6 +20,8 @@ type user struct {
 	a    *store.Account
 	box  string
 	part int // Of Inbox it removes the UIDs of this remainder.
+
+	watch *store.Watch // It has box selected, once flags were changed.
 }
 
 // target is a message to do something with.
@@ -76,7 +78,8 @@ func (u *user) append(id string) error {
 
 // pick returns some message of a mailbox, if there is one, and the mailbox.
 func (u *user) pick(rng *rand.Rand, box string, match func(store.UID) bool) (mb store.Mailbox, t target, ok bool, err error) {
-	err = u.a.View(u.ctx, func(tx *store.Tx) error {
+	// It reads no flags: those that are only in the journal stay there.
+	err = u.a.ViewContent(u.ctx, func(tx *store.Tx) error {
 		ok = false
 		var err error
 		if mb, err = tx.Mailbox(box); err != nil || mb.Total == 0 {
@@ -114,15 +117,21 @@ func (u *user) flag(rng *rand.Rand) error {
 	}
 	f := fact{Op: opFlagging, Account: u.name, At: t.at, Flags: rng.Uint32N(1 << 8)}
 	u.tell(f)
-	err = u.a.Update(u.ctx, func(tx *store.Tx) error {
-		mb := mb
-		_, err := tx.SetFlags(&mb, []store.UID{store.UID(t.at.UID)}, store.FlagChange{Op: store.FlagsReplace, Flags: store.Flags(f.Flags)})
-		f.ModSeq = mb.ModSeq
-		return err
-	})
+	if u.watch == nil {
+		w := u.a.Watch()
+		if _, err := w.Select(u.ctx, mb.ID); err != nil {
+			return fmt.Errorf("selecting: %w", err)
+		}
+		u.watch = w
+	}
+	res, err := u.a.SetFlags(u.ctx, u.watch, mb.ID, []store.UID{store.UID(t.at.UID)}, store.FlagChange{Op: store.FlagsReplace, Flags: store.Flags(f.Flags)})
 	if err != nil {
 		return fmt.Errorf("setting flags: %w", err)
 	}
+	if len(res.Entries) != 1 {
+		return fmt.Errorf("setting flags of a message: %d entries", len(res.Entries))
+	}
+	f.ModSeq = res.Entries[0].ModSeq
 	f.Op = opFlagged
 	u.tell(f)
 	return nil
