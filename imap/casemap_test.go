@@ -1,8 +1,10 @@
 package imap
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,6 +17,7 @@ func TestCasemap(t *testing.T) {
 		{"ASCII letters are capitals", "Hello, world 1", "HELLO, WORLD 1"},
 		{"the example of RFC 5051: title case, then decomposed", "\u01c4", "Dz\u030c"},
 		{"its small form is the same", "\u01c6", "Dz\u030c"},
+		{"all of ASCII", string(allASCII()), strings.ToUpper(string(allASCII()))},
 		{"an umlaut is a letter and a mark", "J\u00fcrgen", "JU\u0308RGEN"},
 		{"the mark may be apart already", "Ju\u0308rgen", "JU\u0308RGEN"},
 		{"sharp s has no title case of one character", "Stra\u00dfe", "STRA\u00dfE"},
@@ -35,6 +38,41 @@ func TestCasemap(t *testing.T) {
 			}
 			if got := AppendCasemap([]byte("u"), []byte(c.in)); string(got) != "u"+c.want {
 				t.Errorf("appended: got %+q, want %+q", got, "u"+c.want)
+			}
+		})
+	}
+}
+
+// allASCII returns all characters of ASCII, with their neighbours at all places of 8.
+func allASCII() []byte {
+	var b []byte
+	for c := range byte(128) {
+		b = append(b, c, c, 'a', 127-c, 'Z', c, '~')
+	}
+	return b
+}
+
+// TestCasemapShortcuts checks that characters with a way of their own come to the same.
+func TestCasemapShortcuts(t *testing.T) {
+	t.Parallel()
+	for r := rune(1); r <= unicode.MaxRune; r++ {
+		if r >= 0xd800 && r < 0xe000 {
+			continue
+		}
+		if got, want := appendCasemapRune(nil, r), appendDecomposed(nil, unicode.ToTitle(r)); !bytes.Equal(got, want) {
+			t.Errorf("%U: got %+q, want %+q", r, got, want)
+		}
+	}
+}
+
+func BenchmarkCasemap(b *testing.B) {
+	for _, text := range []string{"The quick brown fox. ", "Съешь ещё этих мягких французских булок. ", "敏捷的棕色狐狸跳过懒狗。"} {
+		s := strings.Repeat(text, 1000)
+		var buf []byte
+		b.Run(text[:6], func(b *testing.B) {
+			b.SetBytes(int64(len(s)))
+			for b.Loop() {
+				buf = AppendCasemap(buf[:0], s)
 			}
 		})
 	}

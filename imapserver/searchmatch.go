@@ -30,6 +30,8 @@ type matcher struct {
 	cost  cost
 	match func(c *candidate) (bool, error)
 
+	entry func(e *store.Entry) bool // The same, with costEntry; nil with others.
+
 	all  []matcher      // Of AND: those that must match, the cheap ones first.
 	fork func() matcher // Returns one for another goroutine; nil: this one has no state.
 }
@@ -166,17 +168,27 @@ func (r *searcher) matchMemory(ctx context.Context, m matcher, uids []store.UID)
 
 func (r *searcher) matchBatch(ctx context.Context, m matcher, entries []store.Entry, found []store.UID) ([]store.UID, error) {
 	var c candidate
-	for _, e := range entries {
-		c = candidate{s: r.s, ctx: ctx, entry: e}
+	if m.entry != nil {
+		for i := range entries {
+			if m.entry(&entries[i]) {
+				found = append(found, entries[i].UID)
+			}
+		}
+		return found, nil
+	}
+	for i := range entries {
+		c = candidate{s: r.s, ctx: ctx, entry: entries[i]}
 		ok, err := m.match(&c)
 		c.close()
 		switch {
+		case err == nil:
+			if ok {
+				found = append(found, c.entry.UID)
+			}
 		case errors.Is(err, store.ErrExpunged) || errors.Is(err, os.ErrNotExist):
 			continue // Gone, and the client will be told.
-		case err != nil:
-			return nil, fmt.Errorf("message %d: %w", e.UID, err)
-		case ok:
-			found = append(found, e.UID)
+		default:
+			return nil, fmt.Errorf("message %d: %w", c.entry.UID, err)
 		}
 	}
 	return found, nil
@@ -260,6 +272,11 @@ func (r *searcher) compileAll(ctx context.Context, keys []imap.SearchKey) (match
 // matchAll makes a matcher that holds if all do.
 func matchAll(list []matcher) matcher {
 	m := matcher{cost: list[len(list)-1].cost, all: list}
+	if m.cost == costEntry {
+		m.entry = func(e *store.Entry) bool {
+			return !slices.ContainsFunc(list, func(m matcher) bool { return !m.entry(e) })
+		}
+	}
 	m.fork = func() matcher { return matchAll(forkedAll(list)) }
 	m.match = func(c *candidate) (bool, error) {
 		for _, m := range list {
@@ -301,6 +318,11 @@ func (r *searcher) compileLogic(ctx context.Context, k imap.SearchKey) (matcher,
 // matchAny makes a matcher that holds if one of list does, or if none does.
 func matchAny(list []matcher, not bool) matcher {
 	m := matcher{cost: list[len(list)-1].cost}
+	if m.cost == costEntry {
+		m.entry = func(e *store.Entry) bool {
+			return slices.ContainsFunc(list, func(m matcher) bool { return m.entry(e) }) != not
+		}
+	}
 	m.fork = func() matcher { return matchAny(forkedAll(list), not) }
 	m.match = func(c *candidate) (bool, error) {
 		for _, m := range list {
@@ -318,7 +340,7 @@ func matchAny(list []matcher, not bool) matcher {
 }
 
 func onEntry(test func(e *store.Entry) bool) matcher {
-	return matcher{cost: costEntry, match: func(c *candidate) (bool, error) { return test(&c.entry), nil }}
+	return matcher{cost: costEntry, entry: test, match: func(c *candidate) (bool, error) { return test(&c.entry), nil }}
 }
 
 // flagTests are the keys about system flags: those under mask must be as want.
