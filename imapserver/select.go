@@ -2,6 +2,7 @@ package imapserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -149,7 +150,8 @@ func (s *session) unselect() {
 // mailbox (RFC 9051, section 6.4.1).
 func (s *session) closeMailbox(ctx context.Context, _ command, _ nothing) (imap.Response, error) {
 	if !s.sel.readOnly && !s.sel.gone {
-		if err := s.expungeDeleted(ctx, s.sel.uids()); err != nil {
+		err := s.expungeDeleted(ctx, s.sel.uids())
+		if err != nil && !errors.Is(err, store.ErrNoMailbox) { // It may be deleted, and its client not told yet.
 			return imap.Response{}, err
 		}
 	}
