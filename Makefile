@@ -14,6 +14,9 @@ TEST_TIMEOUT ?= 8m
 # Time for each fuzz target, in `make fuzz` and `make soak`.
 FUZZ_TIME ?= 10s
 SOAK_TIME ?= 10m
+# Steps of the model of IMAP in `make fuzz`, and the time after which there are no more.
+MODEL_STEPS ?= 2000000
+MODEL_TIME ?= 30m
 # Arguments for `make run`, as in: make run ARGS="-dir /tmp/mail -pedantic"
 ARGS ?=
 
@@ -68,8 +71,11 @@ cross:
 	GOOS=darwin GOARCH=arm64 $(GO) build -ldflags='-s -w' -o dist/mox-darwin-arm64 .
 
 # Each fuzz target for a moment: that it runs, and holds for what is found at once.
+# Then the model of IMAP for long, in memory: what fsync does is looked at elsewhere.
 fuzz:
 	scripts/fuzz.sh $(FUZZ_TIME)
+	if test -w /dev/shm; then export TMPDIR=/dev/shm; fi; \
+	$(GO) test -count=1 -timeout 6h ./test/imapmodel -run 'Model|Together' -args -model.steps=$(MODEL_STEPS) -model.time=$(MODEL_TIME)
 
 # What takes hours: fuzzing, kills and power cuts, mail for weeks of virtual time, a backup of a million messages,
 # and the model of the store; and what takes much to install: Thunderbird. What came out stands in docs/soak.md.

@@ -225,7 +225,11 @@ func (w *world) notePending(b *box, m *message, origin *session) {
 // newContent makes a message that no other is like.
 func (w *world) newContent() *email {
 	w.contents++
-	n := w.contents
+	return newContent(w.contents)
+}
+
+// newContent makes a message of a number.
+func newContent(n int) *email {
 	e := &email{subject: fmt.Sprintf("subject %d of word%d", n, n%7), from: fmt.Sprintf("s%d", n%5), messageID: fmt.Sprintf("m%d@example.org", n)}
 	body := fmt.Sprintf("Body %d with needle%d.\r\n", n, n%6) + strings.Repeat("All work and no play.\r\n", n%40)
 	e.content = fmt.Sprintf("From: Sender <%s@example.org>\r\nTo: mox@example.org\r\nSubject: %s\r\n"+

@@ -6,18 +6,23 @@ package imapmodel
 
 import (
 	"flag"
+	"fmt"
 	"testing"
 	"time"
 )
 
 var (
 	modelSeed  = flag.Uint64("model.seed", 0, "seed of the model test; 0 takes a new one")
-	modelSteps = flag.Int("model.steps", 10_000, "steps of the model test")
+	modelSteps = flag.Int("model.steps", 10_000, "steps of the model test; one with a seed given has at most 1000")
+	modelTime  = flag.Duration("model.time", time.Hour, "time after which the model test does no more steps")
 )
 
 // worldSteps is the number of steps in one world: after them there are so many
 // messages that each takes long.
 const worldSteps = 1000
+
+// workers is how many worlds there are at a time.
+const workers = 2
 
 func TestModel(t *testing.T) {
 	t.Parallel()
@@ -25,12 +30,18 @@ func TestModel(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	r := &runner{t: t, dir: t.TempDir()}
-	for done := 0; done < *modelSteps; done += worldSteps {
-		n := min(worldSteps, *modelSteps-done)
-		if f := r.try(newSteps(seed, n)); f != nil {
-			t.Fatalf("run with -args -model.seed=%d -model.steps=%d: %v", seed, n, r.shrink(f))
-		}
-		seed++
+	until := time.Now().Add(*modelTime)
+	for worker := range workers {
+		t.Run(fmt.Sprint(worker), func(t *testing.T) {
+			t.Parallel()
+			r := &runner{t: t, dir: t.TempDir()}
+			for at := worker * worldSteps; at < *modelSteps && time.Now().Before(until); at += workers * worldSteps {
+				n := min(worldSteps, *modelSteps-at)
+				seed := seed + uint64(at/worldSteps)
+				if f := r.try(newSteps(seed, n)); f != nil {
+					t.Fatalf("run with -args -model.seed=%d -model.steps=%d: %v", seed, n, r.shrink(f))
+				}
+			}
+		})
 	}
 }

@@ -136,7 +136,9 @@ func (s *session) response() (*response, error) {
 	if !ok {
 		return nil, errClosed
 	}
-	s.w.logf("%s S: %s", s.name, text)
+	if !strings.Contains(text, "[CAPABILITY ") {
+		s.w.logf("%s S: %s", s.name, text)
+	}
 	return parseResponse(text)
 }
 
