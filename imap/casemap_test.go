@@ -11,6 +11,7 @@ import (
 func TestCasemap(t *testing.T) {
 	t.Parallel()
 	// MUST 5255 4.2: i;unicode-casemap is the collation.
+	// MUST 5256 1: strings are collated as I18NLEVEL=1 wants
 	// MUST 5256 7: strings are collated by i;unicode-casemap.
 	for _, c := range []struct{ name, in, want string }{
 		{"nothing", "", ""},

@@ -198,6 +198,7 @@ func TestReferencesRandomly(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	for range 20_000 {
 		list := randomMessages(r)
+		// MUST 5256 BASE.6.4.THREAD #4: links agree: the threads are those of the algorithm done to the letter
 		if got, want := writeForest(byReferences(list)), slowReferences(list); got != want {
 			t.Fatalf("seed %d: %+v\ngot  %s\nwant %s", seed, list, got, want)
 		}
@@ -214,7 +215,7 @@ func TestReferences(t *testing.T) {
 		{"nothing", nil, ""},
 		{"a reply", []threadMessage{{id: 1}, {id: 2, refs: []uint64{1}}}, "(1 2)"},
 		{"a reply that is before", []threadMessage{{id: 2, refs: []uint64{1}}, {id: 1}}, "(2 1)"},
-		// MUST 5256 3: siblings are sorted by sent date, equal ones by sequence number.
+		// Siblings are sorted by sent date, equal ones by sequence number.
 		{"siblings by date", []threadMessage{{id: 1}, {id: 2, refs: []uint64{1}, sent: 9}, {id: 3, refs: []uint64{1}, sent: 8}}, "(1 (3)(2))"},
 		{"siblings of one second", []threadMessage{{id: 1}, {id: 2, refs: []uint64{1}}, {id: 3, refs: []uint64{1}}}, "(1 (2)(3))"},
 		{"the parent is missing", []threadMessage{{id: 2, refs: []uint64{1}}, {id: 3, refs: []uint64{1}}}, "((1)(2))"},
@@ -321,6 +322,7 @@ func FuzzReferences(f *testing.F) {
 			}
 			list = append(list, m)
 		}
+		// MUST 5256 BASE.6.4.THREAD #4: links agree: the threads are those of the algorithm done to the letter
 		if got, want := writeForest(byReferences(list)), slowReferences(list); got != want {
 			t.Fatalf("%+v\ngot  %s\nwant %s", list, got, want)
 		}

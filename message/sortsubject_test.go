@@ -96,7 +96,7 @@ func TestThreadIDs(t *testing.T) {
 		want        []string
 	}{
 		{"one", "<a@b>", []string{"a@b"}},
-		// MUST 5256 3: msg-ids are normalized, whether quoted or not.
+		// MUST 5256 BASE.6.4.THREAD #2,3: msg-ids are normalized, whether quoted or not.
 		{"needless quotes", `<"01KF8JCEOCBS0045PS"@xxx.yyy.com>`, []string{"01KF8JCEOCBS0045PS@xxx.yyy.com"}},
 		{"the same without", "<01KF8JCEOCBS0045PS@xxx.yyy.com>", []string{"01KF8JCEOCBS0045PS@xxx.yyy.com"}},
 		{"needed quotes", `<"a(b"@c>`, []string{`"a(b"@c`}},

@@ -10,7 +10,7 @@ import (
 )
 
 // complete are the RFCs of which each sentence must be shown or listed.
-var complete = []int{9051, 7162, 8474}
+var complete = []int{9051, 7162, 5465, 5256, 5267, 8474}
 
 // TestComplete checks that each demand of the RFCs is shown by a test or listed,
 // and that nothing is said to be shown that isn't there.
@@ -20,6 +20,21 @@ func TestComplete(t *testing.T) {
 	for _, rfc := range complete {
 		sentences = append(sentences, readSentences(t, rfc)...)
 	}
+	checkComplete(t, sentences)
+}
+
+// TestFactsComplete does the same for RFC 9586.
+func TestFactsComplete(t *testing.T) {
+	t.Parallel()
+	sentences, err := Facts()
+	if err != nil || len(sentences) < 12 {
+		t.Fatalf("%d sentences, %v", len(sentences), err)
+	}
+	checkComplete(t, sentences)
+}
+
+func checkComplete(t *testing.T, sentences []Sentence) {
+	t.Helper()
 	claims, err := Collect(os.DirFS("../.."))
 	if err != nil {
 		t.Fatal(err)

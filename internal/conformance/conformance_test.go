@@ -121,6 +121,19 @@ func TestSentences(t *testing.T) {
 	compareLines(t, got, want)
 }
 
+func TestParseFacts(t *testing.T) {
+	t.Parallel()
+	got, err := parseFacts(1, "# Why.\n\n3.1 #2 A server answers.\n")
+	if want := []Sentence{{1, "3.1", 2, "A server answers."}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	for _, line := range []string{"3.1 2 A", "3.1 #x A", "3.1 #2", "3.1"} {
+		if _, err := parseFacts(1, line); err == nil {
+			t.Errorf("%s: no error", line)
+		}
+	}
+}
+
 func TestParseList(t *testing.T) {
 	t.Parallel()
 	entries, err := ParseList("x.txt", "# Why.\n\n9051 6.3.2 #2 \"The \\\"server\\\"\": client's duty\n")
