@@ -131,6 +131,7 @@ func (s *session) keepUpdated(ctx context.Context, g *searching, found []store.U
 	if g.opts.Return&imap.ReturnUpdate == 0 {
 		return nil
 	}
+	g.search.progress = func(int, int) {} // Updates belong to no command that could report any.
 	c := &searchContext{tag: s.tag, about: g.about, byUID: g.cmd.byUID, search: g.search, matcher: g.matcher, fetch: g.opts.Update}
 	if len(s.sel.contexts) == contextsMax {
 		s.refuseUpdates(c, "too many searches are kept up to date")

@@ -138,10 +138,11 @@ func (s *session) fetchDelivered(ctx context.Context, c *searchContext, come, ad
 	if c.byUID && !s.uidOnly {
 		items = withItem(items, imap.FetchUID)
 	}
+	s.beginProgress(time.Now().Add(time.Hour)) // There is no command that could report any.
 	f := &fetcher{s: s, items: items, flags: newFlagWriter(s.sel.view)}
 	f.plan()
 	f.setsSeen = false
-	err := error(nil)
+	var err error
 	if f.structure || f.email {
 		err = f.all(ctx, uids)
 	} else {

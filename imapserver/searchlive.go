@@ -28,15 +28,13 @@ const liveEvery = time.Minute
 // compileLiveUIDs makes a matcher for a set of UIDs in which "*" moves, and which
 // messages can enter that come later.
 func (r *searcher) compileLiveUIDs(set imap.NumSet) matcher {
-	var ranges []imap.NumRange
-	resolve := func(context.Context) error {
-		ranges = set.Resolve(r.sel.largest(true))
-		return nil
-	}
-	_ = resolve(nil) //nolint:staticcheck // It takes no time, and can't fail.
+	ranges := set.Resolve(r.sel.largest(true))
 	if _, star := set.Largest(); star {
 		r.live.star = true
-		r.live.refresh = append(r.live.refresh, resolve)
+		r.live.refresh = append(r.live.refresh, func(context.Context) error {
+			ranges = set.Resolve(r.sel.largest(true))
+			return nil
+		})
 	}
 	return onEntry(func(e *store.Entry) bool { return imap.Contains(ranges, uint32(e.UID)) })
 }
