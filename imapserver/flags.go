@@ -23,7 +23,7 @@ func flagNames(keywords []string) string {
 // registeredKeywords are keywords that are registered with capitals, as they are
 // kept. Clients take them in any case; those that don't know that should.
 var registeredKeywords = map[string]string{
-	"$important": "$Important", // RFC 8457, section 2.
+	"$important": "$Important",                                     // RFC 8457, section 2.
 	"$submitted": "$Submitted", "$submitpending": "$SubmitPending", // RFC 5550, section 5.
 }
 
