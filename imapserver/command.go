@@ -77,6 +77,8 @@ func commands() map[string]command {
 		"ESEARCH":      {states: loggedIn, byUID: true, run: bindSearch(parseMultiSearch, (*session).multiSearch)},
 		"CANCELUPDATE": {states: selected, run: bind(parseCancelUpdate, (*session).cancelUpdate)},
 
+		"UIDBATCHES": {states: selected, run: bind(parseUIDBatches, (*session).uidBatches)},
+
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},
 		"UID SEARCH":  {states: selected, byUID: true, run: bindSearch(parseSearch, (*session).search)},
 		"UID SORT":    {states: selected, byUID: true, run: bindSearch(parseSort, (*session).sort)},

@@ -26,6 +26,7 @@ var capabilityNames = []string{
 	"NOTIFY",
 	"METADATA", "LIST-METADATA",
 	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE",
+	"UIDBATCHES",
 }
 
 // capabilities returns what the session can do now.
