@@ -139,3 +139,54 @@ func TestParseFilter(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseFilter checks that a filter is one key of a search: what it is read as can
+// be written and read in its place.
+func FuzzParseFilter(f *testing.F) {
+	f.Add(`OR SMALLER 5000 FROM "boss@example.com"`)
+	f.Add("FILTER x NOT (UNSEEN 1:*) SUBJECT {2}\r\n)\"")
+	f.Add("ALL ) (SEEN")
+	f.Fuzz(func(t *testing.T, value string) {
+		k, err := ParseFilter(value)
+		if err != nil {
+			return
+		}
+		b := k.Append([]byte("NOT "))
+		d := NewDecoder(string(b))
+		again := d.Search()
+		if err := d.End(); err != nil {
+			if strings.Contains(err.Error(), "[LIMIT]") {
+				return // It was as large or deep as possible alone.
+			}
+			t.Fatalf("%q written as %q: %v", value, b, err)
+		}
+		if got := again.Key.Keys; len(got) != 1 || !reflect.DeepEqual(got[0].Keys, []SearchKey{k}) {
+			t.Fatalf("%q written as %q is %+v", value, b, got)
+		}
+	})
+}
+
+// FuzzMultiSearch checks that the filters of ESEARCH are within their limits, and that
+// what comes behind them is what SEARCH takes.
+func FuzzMultiSearch(f *testing.F) {
+	f.Add("IN (subtree (a \"b c\") selected) RETURN (PARTIAL 1:2) UNSEEN")
+	f.Add("IN (mailboxes {3+}\r\na b inboxes) ALL")
+	f.Add("RETURN (SAVE) 1:*")
+	f.Fuzz(func(t *testing.T, text string) {
+		d := NewDecoder(text)
+		s := d.MultiSearch()
+		if d.End() != nil {
+			return
+		}
+		for _, filter := range s.In {
+			named := filter.Kind == FilterSubtree || filter.Kind == FilterSubtreeOne || filter.Kind == FilterMailboxes
+			if filter.Kind == FilterSelectedDelayed || named != (len(filter.Names) > 0) || len(filter.Names) > filterNamesMax {
+				t.Fatalf("%q has filter %+v", text, filter)
+			}
+		}
+		d = NewDecoder(string(s.Append(nil)))
+		if again := d.Search(); d.End() != nil || !reflect.DeepEqual(again, s.Search) || len(s.In) > filtersMax {
+			t.Fatalf("%q has the search %+v", text, s.Search)
+		}
+	})
+}
