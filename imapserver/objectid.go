@@ -52,7 +52,7 @@ func (r *searcher) compileObject(ctx context.Context, k imap.SearchKey) (matcher
 		if id == 0 {
 			return nil
 		}
-		return r.s.account.View(ctx, func(tx *store.Tx) (err error) {
+		return r.s.account.ViewContent(ctx, func(tx *store.Tx) (err error) {
 			emails, err = tx.ThreadEmails(id)
 			return err
 		})

@@ -93,7 +93,7 @@ func numbersIn(ranges []imap.NumRange) iter.Seq[uint32] {
 func (s *session) writeVanished(ctx context.Context, known []imap.NumRange, since int64, agreed uint32) error {
 	var gone []store.UID
 	var complete bool
-	err := s.account.View(ctx, func(tx *store.Tx) error {
+	err := s.account.ViewContent(ctx, func(tx *store.Tx) error {
 		mb, err := tx.MailboxByID(s.sel.mailboxID)
 		if err != nil {
 			return err

@@ -91,7 +91,7 @@ func (c *candidate) close() {
 // envelope returns the ready-made ENVELOPE.
 func (c *candidate) envelope() ([]byte, error) {
 	if c.structure == nil {
-		err := c.s.account.View(c.ctx, func(tx *store.Tx) error {
+		err := c.s.account.ViewContent(c.ctx, func(tx *store.Tx) error {
 			st, err := tx.Structure(c.entry.EmailID)
 			c.structure = &st
 			return err
@@ -117,7 +117,7 @@ func (c *candidate) open() (*message.Part, []byte, *os.File, error) {
 		return nil, nil, nil, fmt.Errorf("parsing structure: %w", err)
 	}
 	var email store.Email
-	err = c.s.account.View(c.ctx, func(tx *store.Tx) (err error) {
+	err = c.s.account.ViewContent(c.ctx, func(tx *store.Tx) (err error) {
 		email, err = tx.Email(c.entry.EmailID)
 		return err
 	})

@@ -260,9 +260,8 @@ func (a *Account) View(ctx context.Context, fn func(tx *Tx) error) error {
 	return a.ViewContent(ctx, fn)
 }
 
-// ViewContent is View for who reads only what never changes: Emails and Structures. The
-// flags of messages, their ModSeq, and what mailboxes have of these may be those of some
-// seconds ago.
+// ViewContent is View for who does not need the flags of messages, their ModSeq, or what
+// mailboxes have of these, which may be those of some seconds ago. It waits for nothing.
 func (a *Account) ViewContent(ctx context.Context, fn func(tx *Tx) error) error {
 	for {
 		ahead, err := a.view(ctx, fn)
@@ -565,7 +564,7 @@ func (d *Dir) fill(b *bstore.Tx, name string, n NewAccount) error {
 // Credentials returns the secrets with which the user can log in, revoked ones included.
 func (a *Account) Credentials(ctx context.Context) ([]Credential, error) {
 	var list []Credential
-	err := a.View(ctx, func(tx *Tx) error {
+	err := a.ViewContent(ctx, func(tx *Tx) error {
 		var err error
 		list, err = bstore.QueryTx[Credential](tx.b).SortAsc("ID").List()
 		return err

@@ -37,7 +37,7 @@ type Arrived struct {
 // Those that were expunged since are forgotten.
 func (a *Account) Arrivals(ctx context.Context, n int) (list []Arrived, err error) {
 	var gone []int64
-	err = a.View(ctx, func(tx *Tx) error {
+	err = a.ViewContent(ctx, func(tx *Tx) error {
 		list, gone = nil, nil
 		return bstore.QueryTx[Arrival](tx.b).SortAsc("EmailID").ForEach(func(r Arrival) error {
 			_, err := tx.MailboxOf(r.EmailID)

@@ -367,7 +367,7 @@ func (sc *sharedColumn) fill(ctx context.Context, a *Account, progress func(done
 func (sc *sharedColumn) fillPart(ctx context.Context, a *Account, c *Column, uids []UID) error {
 	entries := sc.array.get(uids, make([]Entry, 0, len(uids)))
 	var text []byte
-	return a.View(ctx, func(tx *Tx) error {
+	return a.ViewContent(ctx, func(tx *Tx) error {
 		for _, e := range entries {
 			st, err := tx.Structure(e.EmailID)
 			known := true

@@ -20,7 +20,7 @@ func (a *Account) HandedOver(ctx context.Context, key string) (bool, error) {
 		return false, err
 	}
 	found := false
-	err := a.View(ctx, func(tx *Tx) error {
+	err := a.ViewContent(ctx, func(tx *Tx) error {
 		err := tx.b.Get(&Handover{Key: key})
 		if errors.Is(err, bstore.ErrAbsent) {
 			return nil

@@ -53,7 +53,7 @@ func (a *Account) HasReject(ctx context.Context, messageID string, content io.Re
 	if err != nil {
 		return false, err
 	}
-	err = a.View(ctx, func(tx *Tx) error {
+	err = a.ViewContent(ctx, func(tx *Tx) error {
 		has, err = tx.hasReject(messageID, hash)
 		return err
 	})

@@ -251,7 +251,7 @@ func day(t time.Time) int64 { return t.Unix() / 86400 }
 // costs as much in a large account as in an empty one.
 func (a *Account) Histories(ctx context.Context, mailbox string, keys []screen.Key) (screen.Histories, error) {
 	histories := screen.Histories{}
-	err := a.View(ctx, func(tx *Tx) error {
+	err := a.ViewContent(ctx, func(tx *Tx) error {
 		mb, err := tx.Mailbox(cmp.Or(mailbox, inbox))
 		if errors.Is(err, ErrNoMailbox) {
 			return nil

@@ -42,7 +42,7 @@ type SentHour struct {
 // HasSentTo tells for each address whether the account has sent to it.
 func (a *Account) HasSentTo(ctx context.Context, addresses []string) ([]bool, error) {
 	known := make([]bool, len(addresses))
-	err := a.View(ctx, func(tx *Tx) error {
+	err := a.ViewContent(ctx, func(tx *Tx) error {
 		for i, address := range addresses {
 			err := getSentTo(tx, &SentTo{Address: address})
 			if err != nil && !errors.Is(err, bstore.ErrAbsent) {
@@ -67,7 +67,7 @@ type Sent struct {
 // organisational domain. Each of them can be "". What was sent in the last seconds
 // may be missing: see RecordSent.
 func (a *Account) SentTo(ctx context.Context, address, domain, org string) (sent Sent, err error) {
-	err = a.View(ctx, func(tx *Tx) error {
+	err = a.ViewContent(ctx, func(tx *Tx) error {
 		for _, ask := range []struct {
 			prefix, value string
 			last          *time.Time
@@ -101,7 +101,7 @@ func getSentTo(tx *Tx, s *SentTo) error {
 
 // SentHours returns what was sent from an hour on, in order.
 func (a *Account) SentHours(ctx context.Context, from int64) (hours []SentHour, err error) {
-	err = a.View(ctx, func(tx *Tx) error {
+	err = a.ViewContent(ctx, func(tx *Tx) error {
 		hours, err = bstore.QueryTx[SentHour](tx.b).FilterGreaterEqual("Hour", from).SortAsc("Hour").List()
 		return err
 	})
