@@ -407,10 +407,10 @@ func multipartStructure(list []any) string {
 		text += structure(part) + " "
 	}
 	for j, v := range list[i:] {
-		switch {
-		case j == 0:
+		switch j {
+		case 0:
 			text += strings.ToUpper(value(v))
-		case j == 1:
+		case 1:
 			text += " " + parameters(v)
 		default:
 			text += " " + extension(v)
