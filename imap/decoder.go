@@ -207,9 +207,13 @@ func (d *Decoder) List(item func()) {
 	}
 }
 
-// ListOrEmpty reads "(" [item *(SP item)] ")" and returns how many there were.
+// ListOrEmpty reads "(" [item *(SP item)] ")" and returns how many there were. Unless
+// Pedantic there may be a space at either end: Dovecot's imapc begins a list so.
 func (d *Decoder) ListOrEmpty(item func()) int {
 	d.Expect('(')
+	if !d.Pedantic && d.Peek(' ') {
+		d.SP()
+	}
 	n := 0
 	for d.err == nil && !d.Take(')') {
 		if n > 0 {
