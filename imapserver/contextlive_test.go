@@ -120,7 +120,7 @@ func TestContextMemory(t *testing.T) {
 	if len(s.sel.contexts) != 1 {
 		t.Error("the first is not kept")
 	}
-	if err := s.keepUpdated(t.Context(), &searching{opts: imap.SearchOptions{Return: imap.ReturnUpdate}}, s.sel.uids()); err != nil {
+	if err := s.keepUpdated(t.Context(), &searching{opts: imap.SearchOptions{Return: imap.ReturnUpdate}, search: s.searcher()}, s.sel.uids()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.out.Flush(); err != nil {
