@@ -169,7 +169,7 @@ func (f *fetcher) plan() {
 func (f *fetcher) dense(ctx context.Context, uids []store.UID) error {
 	var entries []store.Entry
 	number := f.numbers(uids)
-	for part := range slices.Chunk(uids, entriesBatch) {
+	for part := range slices.Chunk(uids, max(1, entriesBatch/(1+len(f.items)/denseItems))) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

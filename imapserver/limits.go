@@ -55,6 +55,10 @@ const (
 	// entriesBatch is the number of messages whose flags are rendered at once.
 	entriesBatch = 1000
 
+	// denseItems is the number of items of a FETCH for which entriesBatch holds: with
+	// many more, as nobody needs, fewer messages are rendered at once.
+	denseItems = 20
+
 	// structuresBatch is the number of messages whose structure or envelope is
 	// read in one transaction.
 	structuresBatch = 100

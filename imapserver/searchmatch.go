@@ -208,11 +208,8 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 		if r.live != nil && k.Key == "UID" && !k.Set.Saved {
 			return r.compileLiveUIDs(k.Set), nil
 		}
-		uids := r.sel.existing(k.Set, k.Key == "UID")
-		return onEntry(func(e *store.Entry) bool {
-			_, ok := slices.BinarySearch(uids, e.UID)
-			return ok
-		}), nil
+		in := r.sel.containing(k.Set, k.Key == "UID")
+		return onEntry(func(e *store.Entry) bool { return in(e.UID) }), nil
 	case "EMAILID", "THREADID":
 		return r.compileObject(ctx, k)
 	case "MODSEQ":
@@ -235,21 +232,35 @@ func (r *searcher) compile(ctx context.Context, k imap.SearchKey) (matcher, erro
 	return r.compileText(ctx, k)
 }
 
-// existing returns the messages of a set, ascending, those with numbers that do
-// not exist left out: they are no error in a search (RFC 7377, section 2).
-func (sel *selection) existing(set imap.NumSet, byUID bool) []store.UID {
-	uids := sel.uids()
-	if byUID || set.Saved {
-		found, _ := sel.resolve(set, true) // Only sequence numbers are refused.
-		return found
-	}
-	var found []store.UID
-	for _, r := range set.Resolve(uint32(len(uids))) {
-		if r.First > 0 && int64(r.First) <= int64(len(uids)) {
-			found = append(found, uids[r.First-1:min(int64(r.Last), int64(len(uids)))]...)
+// containing returns what tells whether a message is in a set. Numbers that do not
+// exist are left out: they are no error in a search (RFC 7377, section 2). A set is
+// held as ranges: a thousand keys may name all of a large mailbox.
+func (sel *selection) containing(set imap.NumSet, byUID bool) func(store.UID) bool {
+	if set.Saved {
+		saved := sel.saved
+		return func(uid store.UID) bool {
+			_, ok := slices.BinarySearch(saved, uid)
+			return ok
 		}
 	}
-	return found
+	ranges := set.Resolve(sel.largest(byUID))
+	if !byUID {
+		ranges = rangesOfNumbers(ranges, sel.uids())
+	}
+	return func(uid store.UID) bool { return imap.Contains(ranges, uint32(uid)) }
+}
+
+// rangesOfNumbers makes UIDs of ranges of sequence numbers: between two messages
+// there are only those between their numbers.
+func rangesOfNumbers(ranges []imap.NumRange, uids []store.UID) []imap.NumRange {
+	out := ranges[:0]
+	for _, r := range ranges {
+		if r.First > 0 && int64(r.First) <= int64(len(uids)) {
+			last := min(int64(r.Last), int64(len(uids)))
+			out = append(out, imap.NumRange{First: uint32(uids[r.First-1]), Last: uint32(uids[last-1])})
+		}
+	}
+	return out
 }
 
 // compileAll makes a matcher that holds if all keys do.
