@@ -118,7 +118,9 @@ func (s *session) rename(r *rand.Rand) command {
 		if len(r.args) > 3 {
 			got += " " + boxName(r.args[3].list[1].list[0].text)
 		}
-		if got != listed {
+		if got != listed && s.notify.personal {
+			return false, nil
+		} else if got != listed {
 			return true, fmt.Errorf("LIST has %s, want %s", got, listed)
 		}
 		listed = ""

@@ -117,7 +117,7 @@ func (w *world) restart() error {
 	w.logf("the server restarts")
 	for _, s := range w.sessions {
 		s.remember()
-		s.sel, s.idle = nil, ""
+		s.sel, s.idle, s.notify = nil, "", notified{}
 	}
 	if err := w.close(); err != nil {
 		return err

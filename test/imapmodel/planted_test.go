@@ -48,6 +48,7 @@ var planted = []struct {
 	{"an envelope is another's", `ENVELOPE`, replace(`subject \d+`, func(n int) string { return "subject " + strconv.Itoa(n^1) })},
 	{"a size is wrong", `RFC822.SIZE`, replace(`SIZE \d+`, func(n int) string { return "SIZE " + strconv.Itoa(n+1) })},
 	{"STATUS counts wrong", `^\* STATUS`, replace(`UNSEEN \d+`, func(n int) string { return "UNSEEN " + strconv.Itoa(n+1) })},
+	{"a change in another mailbox is not told", `^\* STATUS \S+ \(MESSAGES \d+ UIDNEXT \d+ UIDVALIDITY \d+ UNSEEN \d+( HIGHESTMODSEQ \d+)?\)$`, lost},
 	{"a mailbox is missing", `^\* LIST .* "/" Archive`, lost},
 	{"UIDNEXT is too low", `UIDNEXT \d+`, replace(`UIDNEXT \d+`, func(n int) string { return "UIDNEXT " + strconv.Itoa(n-1) })},
 	{"UIDVALIDITY changed", `UIDVALIDITY \d+`, replace(`UIDVALIDITY \d+`, func(n int) string { return "UIDVALIDITY " + strconv.Itoa(n+1) })},

@@ -311,10 +311,11 @@ func (s *session) idleEnd() error {
 	return nil
 }
 
-// drain looks at what a session got that is in IDLE: it must know everything.
+// drain looks at what a session got that is told of changes as they happen.
 func (s *session) drain() error {
+	held := s.idle == "" && s.notify.delayed
 	if s.sel != nil {
-		s.sel.view.fixed, s.sel.view.earlier = false, false
+		s.sel.view.fixed, s.sel.view.earlier = held, false
 	}
 	for len(s.conn.responses) > 0 {
 		r, err := s.response()
@@ -322,11 +323,15 @@ func (s *session) drain() error {
 			err = s.follow(&command{}, r)
 		}
 		if err != nil {
-			return fmt.Errorf("session %s: in IDLE: %w", s.name, err)
+			return fmt.Errorf("session %s: between commands: %w", s.name, err)
 		}
 	}
-	if err := s.settle(false); err != nil {
-		return fmt.Errorf("session %s: in IDLE: %w", s.name, err)
+	err := s.settle(held)
+	if err == nil {
+		err = s.knowsBoxes(false)
+	}
+	if err != nil {
+		return fmt.Errorf("session %s: between commands: %w", s.name, err)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ type session struct {
 
 	sel      *selection // Nil: nothing is selected.
 	memories []memory
+	notify   notified
 }
 
 // selection is a mailbox that a session has selected: what was told, as the truth, and
@@ -100,6 +101,7 @@ func (rep *reply) is(kind, code string) error {
 func (s *session) connect(enable string) error {
 	s.conn = newConn(s.w.dial(), s.w.tamper)
 	s.condstore, s.qresync, s.uidOnly, s.rev2, s.sel, s.idle = false, false, false, false, nil, ""
+	s.notify = notified{}
 	if _, err := s.response(); err != nil {
 		return err
 	}
@@ -217,7 +219,10 @@ func (s *session) finish(c *command, rep *reply) error {
 			return fmt.Errorf("not told %q of UID %d", want.items, m.uid)
 		}
 	}
-	return s.settle(c.fixed)
+	if err := s.settle(c.fixed); err != nil {
+		return err
+	}
+	return s.knowsBoxes(true)
 }
 
 // follow takes in one response: the client first, then the truth is looked at.
@@ -226,6 +231,9 @@ func (s *session) follow(c *command, r *response) error {
 		if took, err := c.data(r); took || err != nil {
 			return err
 		}
+	}
+	if ok, err := s.announced(r); ok || err != nil {
+		return err
 	}
 	if s.sel == nil {
 		if r.name == "OK" || r.name == "NO" || r.name == "BAD" || r.name == "CAPABILITY" {

@@ -48,6 +48,7 @@ func kinds() []kind {
 		{name: "list", weight: 2, command: (*session).list},
 		{name: "enable", weight: 1, command: (*session).enableSome},
 		{name: "idle", weight: 3, session: func(s *session, _ *rand.Rand) error { return s.idleBegin() }},
+		{name: "notify", weight: 2, command: (*session).notifyMe},
 		{name: "several", weight: 5, needs: true, session: (*session).several},
 		{name: "drop", weight: 3, session: (*session).loseConnection},
 		{name: "deliver", weight: 5, other: (*world).deliver},
@@ -117,7 +118,7 @@ func (w *world) do(k *kind, st step) error {
 		if s.conn == nil {
 			continue
 		}
-		if s.idle == "" {
+		if s.idle == "" && !s.notify.on {
 			if n := len(s.conn.responses); n > 0 {
 				return fmt.Errorf("session %s: %d responses with no command", s.name, n)
 			}
@@ -160,7 +161,7 @@ func (s *session) ready(selected bool, r *rand.Rand) error {
 // several sends commands without waiting for answers.
 func (s *session) several(r *rand.Rand) error {
 	for _, o := range s.w.sessions {
-		if o.idle != "" {
+		if o.idle != "" || o.notify.on {
 			return nil // It would be told of what is in between, too.
 		}
 	}
