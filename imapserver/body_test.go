@@ -57,6 +57,30 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
+// TestNULs: bytes of value 0 are sent by BINARY only, also of what is larger than all
+// buffers.
+func TestNULs(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, nil)
+	defer e.stop()
+	e.start()
+	c := newClient(t, e.dialLogin())
+	for i, n := range []int{0, 1000, 200_000} {
+		text := "Subject: \x00\r\n\r\n\x00\x00" + strings.Repeat("a line\r\n", n/8) + "\x00end\x00"
+		want := strings.ReplaceAll(text, "\x00", "\x80")
+		e.appendMessage("Inbox", text)
+		c.ok("EXAMINE INBOX")
+		for section, want := range map[string]string{"": want, "TEXT": want[14:], "HEADER": want[:14], "HEADER.FIELDS (SUBJECT)": want[:14]} {
+			if got := c.section(i+1, section); string(got) != want {
+				t.Errorf("%d bytes, %s: got %.30q and %d more", n, section, got, len(got)-30)
+			}
+		}
+		if got := c.ok("FETCH %d BINARY.PEEK[]", i+1); !strings.HasSuffix(got[0], "\x00end\x00)") {
+			t.Errorf("%d bytes: BINARY ends with %q", n, got[0][len(got[0])-10:])
+		}
+	}
+}
+
 // binary returns what BINARY gives for the first message.
 func (c *client) binary(item string) []byte {
 	c.t.Helper()

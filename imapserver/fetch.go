@@ -310,7 +310,10 @@ func (f *fetcher) readRow(tx *store.Tx, r *row) (err error) {
 			return err
 		}
 	}
-	return nil
+	if f.file && f.email && !f.structure && r.email.FileSize > readMax {
+		r.structure, err = tx.Structure(r.entry.EmailID) // For what hasNUL looks at.
+	}
+	return err
 }
 
 // message answers for one message. One that can't be read is left out, and the

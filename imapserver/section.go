@@ -77,8 +77,49 @@ func (f *fetcher) section(m *content, section imap.Section, partial *imap.Partia
 		f.s.out.Raw("NIL")
 		return err
 	}
-	f.write(m, p.cut(partial))
+	if p = p.cut(partial); p.size <= readMax || message.HasNUL(m.row.structure.Tree) {
+		f.writeText(m, p)
+	} else {
+		f.write(m, p)
+	}
 	return nil
+}
+
+// nulSubstitute is sent for a NUL, which no literal but those of BINARY can have (RFC
+// 9051, section 4.3.1). It is a byte that neither US-ASCII nor UTF-8 has by itself.
+const nulSubstitute = 0x80
+
+// writeText writes a piece as a literal without NUL, of the same size.
+func (f *fetcher) writeText(m *content, p piece) {
+	out := f.s.out
+	out.Raw("{", strconv.FormatInt(p.len(), 10), "}\r\n")
+	out.Append(func(b []byte) []byte {
+		at := len(b)
+		b = append(b, p.head...)
+		withoutNUL(b[at:])
+		return b
+	})
+	out.Copy(textReader{io.NewSectionReader(m.file, p.offset, p.size)}, p.size)
+}
+
+// textReader puts nulSubstitute in the place of NUL.
+type textReader struct{ r io.Reader }
+
+func (t textReader) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	withoutNUL(p[:n])
+	return n, err
+}
+
+func withoutNUL(p []byte) {
+	for i := bytes.IndexByte(p, 0); i >= 0; {
+		p[i] = nulSubstitute
+		next := bytes.IndexByte(p[i:], 0)
+		if next < 0 {
+			return
+		}
+		i += next
+	}
 }
 
 // readMax is the size in bytes up to which a body is read with the file's offset

@@ -28,6 +28,7 @@ const (
 	hasEnvelope
 	hasParts
 	hasMessage
+	hasNUL // Nothing follows for it.
 	hasAll = 1<<iota - 1
 )
 
@@ -44,6 +45,7 @@ func (p *Part) flags() (flags uint64) {
 		p.Lines != 0, len(p.Params) > 0, p.ID != "", p.Description != "", p.Encoding != "",
 		p.MD5 != "", p.Disposition != "", len(p.DispositionParams) > 0, len(p.Language) > 0,
 		p.Location != "", p.Envelope != nil, len(p.Parts) > 0, p.Message != nil,
+		p.NUL,
 	} {
 		if has {
 			flags |= 1 << i
@@ -141,6 +143,15 @@ func ParsePart(b []byte) (Part, error) {
 		return Part{}, ErrStructure
 	}
 	return p, nil
+}
+
+// HasNUL returns the NUL of a Part in binary form, without parsing all of it.
+func HasNUL(b []byte) bool {
+	if len(b) == 0 || b[0] != binaryVersion {
+		return false
+	}
+	flags, _ := binary.Uvarint(b[1:])
+	return flags&hasNUL != 0
 }
 
 // binaryReader reads numbers and strings. After the first failure it returns zero
@@ -248,6 +259,7 @@ func (d *binaryReader) part(p *Part, base, end int64, depth int) {
 	if flags&hasEnvelope != 0 {
 		p.Envelope = d.envelope()
 	}
+	p.NUL = flags&hasNUL != 0
 	d.children(p, flags, depth)
 }
 

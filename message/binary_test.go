@@ -11,7 +11,7 @@ import (
 // fullPart has each field set.
 func fullPart() Part {
 	return Part{
-		BodyOffset: 10, EndOffset: 1000, Lines: 3, Type: "MULTIPART", Subtype: "MIXED",
+		BodyOffset: 10, EndOffset: 1000, Lines: 3, Type: "MULTIPART", Subtype: "MIXED", NUL: true,
 		Params: []Param{{"A", "b"}, {"", ""}}, ID: "id", Description: "d", Encoding: "8BIT", MD5: "m",
 		Disposition: "INLINE", DispositionParams: []Param{{"C", "d"}}, Language: []string{"en", ""}, Location: "l",
 		Envelope: &Envelope{Date: "d", Subject: "s", InReplyTo: "i", MessageID: "m",
@@ -28,6 +28,9 @@ func TestBinary(t *testing.T) {
 	t.Parallel()
 	for _, want := range []Part{{}, fullPart()} {
 		b := want.AppendBinary([]byte("x"))[1:]
+		if got := HasNUL(b); got != want.NUL {
+			t.Errorf("HasNUL is %v", got)
+		}
 		got, err := ParsePart(b)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)

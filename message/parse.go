@@ -22,6 +22,8 @@ func Parse(r io.ReaderAt, size int64) (Part, error) {
 	p := parser{scanner: newScanner(r, size), budget: structureSizeMax}
 	var part Part
 	p.entity(&part, kindMessage, 0)
+	p.scanner.drain()
+	part.NUL = p.scanner.nul
 	if p.scanner.err != nil {
 		return part, p.scanner.err
 	}

@@ -619,3 +619,23 @@ func TestParseRFC(t *testing.T) {
 		}
 	}
 }
+
+func TestNUL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, msg string
+		want      bool
+	}{
+		{"none", "a: b\r\n\r\nc\r\n", false},
+		{"in the header", "a: \x00\r\n\r\nc\r\n", true},
+		{"at the end", "a: b\r\n\r\nc\x00", true},
+		{"behind the last part", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n\x00", true},
+		{"far behind the last part", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n" + strings.Repeat("x\r\n", 100_000) + "\x00", true},
+		{"in a part", "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n\x00\r\n--b--\r\n", true},
+	} {
+		p, err := Parse(strings.NewReader(c.msg), int64(len(c.msg)))
+		if err != nil && !errors.Is(err, ErrMalformed) || p.NUL != c.want {
+			t.Errorf("%s: got %v, %v", c.name, p.NUL, err)
+		}
+	}
+}

@@ -54,6 +54,8 @@ type Part struct {
 	Envelope *Envelope // Of the message itself and of nested messages; nil for other parts.
 	Parts    []Part    // Of a multipart.
 	Message  *Part     // Of MESSAGE/RFC822 and MESSAGE/GLOBAL, unless encoded.
+
+	NUL bool // There are bytes of value 0, anywhere in what was parsed. Only the top part says so.
 }
 
 // Param returns the value of a Content-Type parameter, or "". Name is in upper

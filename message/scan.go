@@ -28,6 +28,7 @@ type scanner struct {
 	base  int64  // Offset of buf[0] in the message.
 	pos   int    // Current place in buf.
 	lines int64  // Line feeds before pos.
+	nul   bool   // A NUL was read.
 	err   error  // Of reading. What was not read is treated as not being there.
 }
 
@@ -54,6 +55,7 @@ func (s *scanner) more() bool {
 	want := int(min(int64(cap(s.buf)-have), s.size-end))
 	n, err := s.r.ReadAt(s.buf[have:have+want], end)
 	s.buf = s.buf[:have+n]
+	s.nul = s.nul || bytes.IndexByte(s.buf[have:], 0) >= 0
 	if n < want {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF
@@ -62,6 +64,14 @@ func (s *scanner) more() bool {
 		s.size = end + int64(n)
 	}
 	return n > 0
+}
+
+// drain reads what is left.
+func (s *scanner) drain() {
+	s.pos = len(s.buf)
+	for s.more() {
+		s.pos = len(s.buf)
+	}
 }
 
 // line returns the current line with its line break, without going past it. A
