@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 )
 
 // ErrColumnSize means a column would need more memory than one may have. The rows
@@ -23,6 +24,9 @@ const (
 
 	// columnMax bounds one of them in bytes.
 	columnMax = 96 << 20
+
+	// columnIdle is how long a column is kept that nobody uses, while others are used.
+	columnIdle = 15 * time.Minute
 
 	// columnBatch is the number of messages whose rows are read in one transaction.
 	columnBatch = 500
@@ -156,6 +160,7 @@ type sharedColumn struct {
 
 	// Guarded by cache.mu.
 	size    int64
+	at      time.Time     // Of the last use.
 	element *list.Element // In cache.used; nil: it was dropped.
 
 	filling  chan struct{}     // Holds one value while somebody fills it, who owns the next two.
@@ -245,7 +250,20 @@ func (cc *columnCache) column(r *array, spec ColumnSpec) *sharedColumn {
 		r.columns[spec.Name] = sc
 	}
 	cc.used.MoveToFront(sc.element)
+	sc.at = time.Now()
+	cc.dropIdle(sc.at.Add(-columnIdle))
 	return sc
+}
+
+// dropIdle drops the columns that were last used before a time. cc.mu is held.
+func (cc *columnCache) dropIdle(before time.Time) {
+	for {
+		last, ok := cc.used.Back().Value.(*sharedColumn) // There is one: that just used.
+		if !ok || !last.at.Before(before) {
+			return
+		}
+		cc.drop(last)
+	}
 }
 
 // resize says how large a column is now, and drops others if they are too large
@@ -319,6 +337,11 @@ func (sc *sharedColumn) behind(c *Column) bool {
 	return len(uids) > 0 && uids[len(uids)-1] > c.last()
 }
 
+// stale tells whether most of a version is about messages that are gone.
+func (sc *sharedColumn) stale(c *Column, uids []UID) bool {
+	return len(c.uids) > 2*len(uids)+columnBatch
+}
+
 // fill adds the messages that are missing. The caller has sc.filling.
 func (sc *sharedColumn) fill(ctx context.Context, a *Account, progress func(done, goal int)) error {
 	if sc.tooLarge {
@@ -326,7 +349,7 @@ func (sc *sharedColumn) fill(ctx context.Context, a *Account, progress func(done
 	}
 	c := sc.version()
 	uids := sc.array.newest()
-	if len(c.uids) > 2*len(uids)+columnBatch { // Most of it is about messages that are gone.
+	if sc.stale(&c, uids) {
 		made := c.made + 1
 		c, sc.numbers = sc.empty(), map[uint64]uint32{}
 		c.made = made

@@ -47,6 +47,8 @@ func headerFields(raw []byte, env *message.Envelope) []byte {
 			limit = headerReferencesMax
 		}
 		switch {
+		case strings.ContainsAny(name, "=*"): // It would be taken for another kind of line.
+			named = nameField(named, "*")
 		case inEnvelope(env, name, value):
 			kept = append(append(kept, name...), "=\n"...)
 		case len(value) > limit || len(kept)+len(name)+len(value) > headerKeptMax || strings.IndexByte(value, '\n') >= 0:
@@ -137,8 +139,11 @@ func (s *Structure) Field(name string) (values []string, known bool) {
 		return nil, false
 	}
 	name = strings.ToLower(name)
-	if name == "" || strings.ContainsAny(name, ":=*\n") {
+	switch {
+	case name == "" || strings.ContainsAny(name, ":\n"):
 		return nil, true // No field has such a name.
+	case strings.ContainsAny(name, "=*"):
+		return nil, false // See headerFields.
 	}
 	if short := headerTrace(name); short != "" {
 		return nil, !hasLine(s.Header, short) && !hasLine(s.Header, strings.TrimSuffix(headerMore, "\n"))
