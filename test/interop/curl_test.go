@@ -105,6 +105,18 @@ func TestCurl(t *testing.T) {
 	c.want("LIST of a level", c.imap("", "-X", `LIST "" Lists/%`), "Lists/Work")
 	c.imap("", "-X", "RENAME Lists/Work Work")
 	c.want("renamed", c.imap("Work", "-X", "FETCH 1 RFC822.SIZE"), fmt.Sprintf("RFC822.SIZE %d", len(msg)))
+	c.want("MOVE", c.imap("INBOX", "-X", "MOVE 1 Work", "-v"), "COPYUID", "* 1 EXPUNGE")
+	c.want("SORT", c.imap("INBOX", "-X", "SORT (REVERSE ARRIVAL) UTF-8 SUBJECT hello"), "* SORT ")
+	c.imap("", "-X", "UNSUBSCRIBE Work")
+	if got := c.imap("", "-X", `LIST (SUBSCRIBED) "" *`); strings.Contains(got, `"/" Work`) {
+		t.Errorf("subscribed: got %q", got)
+	}
+	c.imap("", "-X", "SUBSCRIBE Work")
+	c.want("LSUB", c.imap("", "-X", `LSUB "" *`), `"/" Work`)
+	c.imap("", "-X", "DELETE Work")
+	if got := c.imap("", "-X", `LIST "" Work`); got != "" {
+		t.Errorf("deleted: got %q", got)
+	}
 	if got, err := c.try("-u", login+":"+password, "imap://"+s.address(portIMAP)+"/Missing;MAILINDEX=1"); err == nil {
 		t.Errorf("of a missing mailbox came %q", got)
 	}

@@ -166,8 +166,6 @@ for fn, args in (
     (m.myrights, ("INBOX",)),
     (m.setacl, ("INBOX", "a", "lrs")),
     (m.deleteacl, ("INBOX", "a")),
-    (m.getquota, ("",)),
-    (m.getquotaroot, ("INBOX",)),
     (m.setannotation, ("INBOX", "/x", "y")),
     (m.getannotation, ("INBOX", "/x", "y")),
     (m.proxyauth, ("other",)),
@@ -175,7 +173,14 @@ for fn, args in (
 ):
     bad(fn, *args)
 ok(m.select())
-bad(m.sort, "(DATE)", "UTF-8", "ALL")
-bad(m.thread, "REFERENCES", "UTF-8", "ALL")
+
+# Sorting and threads: both messages have one Date and one subject.
+equal(ok(m.sort("(DATE)", "UTF-8", "ALL")), [b"1 2"])
+equal(ok(m.uid("SORT", "(REVERSE SUBJECT)", "UTF-8", "SUBJECT", "absent")), [b""])
+equal(ok(m.thread("REFERENCES", "UTF-8", "ALL")), [b"((1)(2))"])
+equal(ok(m.thread("ORDEREDSUBJECT", "UTF-8", "ALL")), [b"(1 2)"])
+has(no(m.sort("(DATE)", "KLINGON", "ALL")), b"BADCHARSET")
+ok(m.getquota('""'))
+has(ok(m.getquotaroot("INBOX"))[0][0], b"INBOX")
 equal(ok(m.search(None, "ALL")), [b"1 2"])
 equal(m.logout()[0], "BYE")
