@@ -335,8 +335,8 @@ part_imap() {
 		measure "$1" "imap n=$n" imap-sync -accounts 1 -c 1
 		measure "$1" "imap n=$n" imap-sync -accounts 1 -c 4
 		measure "$1" "imap n=$n" imap-select -k 20
-		measure "$1" "imap n=$n" imap-search -k 5
-		measure "$1" "imap n=$n" imap-store -accounts 1 -c 1 -n "$(scaled 2000)"
+		measure "$1" "imap n=$n" imap-search -k $((n < 100000 ? 5 : 3))
+		measure "$1" "imap n=$n" imap-store -accounts 1 -c 1 -n "$(scaled 2000)" -settle 5s
 		for _ in 1 2 3; do
 			measure "$1" "imap n=$n" imap-resync -k 100
 		done
