@@ -103,6 +103,12 @@ func (s *session) listed(r *response) {
 		old := boxName(r.args[3].list[1].list[0].text)
 		s.notify.names[old] = false
 		delete(s.notify.counts, old)
+		for below := range maps.Clone(s.notify.names) { // These go with it.
+			if rest, ok := strings.CutPrefix(below, old+"/"); ok && s.notify.names[below] {
+				s.notify.names[below], s.notify.names[name+"/"+rest] = false, true
+				delete(s.notify.counts, below)
+			}
+		}
 	}
 	delete(s.notify.counts, name)
 }

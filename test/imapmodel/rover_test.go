@@ -266,7 +266,7 @@ func (o *rover) copyTo(text, to string) error {
 	switch {
 	case err != nil:
 		return err
-	case to == o.at:
+	case to == o.at && strings.HasPrefix(text, "MOVE"):
 		return rep.is("NO", "CANNOT")
 	case rep.name == "NO":
 		return rep.is("NO", "EXPUNGEISSUED")
