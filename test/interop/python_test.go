@@ -13,7 +13,7 @@ import (
 // libraries keep to the protocols.
 func TestPython(t *testing.T) {
 	t.Parallel()
-	for _, script := range []string{"smtp_session.py", "imap_session.py", "email_roundtrip.py"} {
+	for _, script := range []string{"smtp_session.py", "imap_session.py", "imap_compress.py", "email_roundtrip.py"} {
 		for _, flags := range [][]string{nil, {"-pedantic"}} {
 			t.Run(script+strings.Join(flags, ""), func(t *testing.T) {
 				t.Parallel()
