@@ -77,6 +77,9 @@ func commands() map[string]command {
 		"ESEARCH":      {states: loggedIn, byUID: true, run: bindSearch(parseMultiSearch, (*session).multiSearch)},
 		"CANCELUPDATE": {states: selected, run: bind(parseCancelUpdate, (*session).cancelUpdate)},
 
+		"REPLACE":     {states: selected, numbers: true, run: bind(parseReplace, (*session).replace), streams: until(parseReplace)},
+		"UID REPLACE": {states: selected, byUID: true, run: bind(parseReplace, (*session).replace), streams: until(parseReplace)},
+
 		"UIDBATCHES": {states: selected, run: bind(parseUIDBatches, (*session).uidBatches)},
 
 		"UID EXPUNGE": {states: selected, byUID: true, run: bind(parseUIDExpunge, (*session).uidExpunge)},

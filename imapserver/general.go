@@ -26,7 +26,7 @@ var capabilityNames = []string{
 	"NOTIFY",
 	"METADATA", "LIST-METADATA",
 	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE",
-	"UIDBATCHES",
+	"MULTIAPPEND", "REPLACE", "UIDBATCHES",
 }
 
 // capabilities returns what the session can do now.

@@ -23,6 +23,7 @@ func FuzzParsers(f *testing.F) {
 	f.Add(" RETURN (SAVE) OR FROM x (1:2)")
 	f.Add(" 4:2,* (FLAGS BODY.PEEK[1.MIME]<0.5>)")
 	f.Add(" 2000 10:20")
+	f.Add(" 4 Drafts (\\Seen) {10}")
 	f.Add(" (MAXSIZE 5 DEPTH infinity) \"\" (/shared/comment /private/x)")
 	f.Add(" INBOX (/private/comment {3}\r\nabc /shared/x NIL /shared/y ~{1}\r\n\x00)")
 	f.Add(" \"\" % RETURN (METADATA (/shared/comment) SPECIAL-USE)")
@@ -36,7 +37,7 @@ func FuzzParsers(f *testing.F) {
 		until(parseSort), until(parseMultiSearch), until(parseCancelUpdate),
 		until(parseGetMetadata), until(parseSetMetadata), until(parseGetQuota),
 		until(parseCompress),
-		until(parseUIDBatches),
+		until(parseUIDBatches), until(parseReplace),
 	}
 	f.Fuzz(func(t *testing.T, args string) {
 		for i, parse := range parsers {

@@ -78,8 +78,11 @@ func isLogin(line []byte) bool {
 // reads as a stream.
 func (s *session) streams(text string) bool {
 	d := s.decoder(text)
-	_, _, cmd, err := s.lookup(d)
-	if err != nil || cmd.streams == nil {
+	_, name, cmd, err := s.lookup(d)
+	if err != nil {
+		return s.server.commands[name].streams != nil // It is refused: its message need not be sent.
+	}
+	if cmd.streams == nil {
 		return false
 	}
 	return !errors.Is(cmd.streams(d), imap.ErrIncomplete)
@@ -160,21 +163,28 @@ func (s *session) continueLiteral(lit imap.Literal) error {
 
 // afterUnread deals with a literal that the command's handler did not take:
 // one of a client that does not wait is on its way. A small one is read and
-// dropped with the rest of the command; else the connection must end.
+// dropped with the rest of the command, which may have more of them; else the
+// connection must end.
 func (s *session) afterUnread() error {
 	lit := s.unread
 	s.unread = nil
-	if lit == nil || !lit.NonSync {
-		return nil
+	for lit != nil && lit.NonSync {
+		if lit.Size > literalMax {
+			s.out.Response("*", imap.Response{Type: "BYE", Text: "literal that was not waited for is too large to be dropped"})
+			s.ended = true
+			return nil
+		}
+		if _, err := io.CopyN(io.Discard, s.in, lit.Size); err != nil {
+			return fmt.Errorf("dropping literal: %w", err)
+		}
+		line, err := s.readLine()
+		if err != nil {
+			return err
+		}
+		next, ok := imap.ParseLiteral(line)
+		if lit = nil; ok {
+			lit = &next
+		}
 	}
-	if lit.Size > literalMax {
-		s.out.Response("*", imap.Response{Type: "BYE", Text: "literal that was not waited for is too large to be dropped"})
-		s.ended = true
-		return nil
-	}
-	if _, err := io.CopyN(io.Discard, s.in, lit.Size); err != nil {
-		return fmt.Errorf("dropping literal: %w", err)
-	}
-	_, err := s.readLine()
-	return err
+	return nil
 }

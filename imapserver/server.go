@@ -16,6 +16,7 @@ import (
 	"github.com/mjl-/mox/auth"
 	"github.com/mjl-/mox/cid"
 	"github.com/mjl-/mox/imap"
+	"github.com/mjl-/mox/smtp"
 	"github.com/mjl-/mox/store"
 )
 
@@ -42,6 +43,10 @@ type Options struct {
 	// Inboxes returns the names of the mailboxes that new mail of an account is
 	// delivered to, which "inboxes" of RFC 5465 stands for. Nil: all.
 	Inboxes func(account string) []string
+
+	// Canonical returns the form of an address that is the same for all spellings that
+	// reach the same mailbox. Nil: each is its own.
+	Canonical func(smtp.Address) smtp.Address
 
 	// AdminURI is where users reach the administrator, as in "mailto:…". Clients are
 	// told of it. Empty: not.
@@ -124,6 +129,9 @@ type Server struct {
 func New(opts Options) (*Server, error) {
 	if opts.Log == nil || opts.Accounts == nil || opts.Auth == nil {
 		return nil, errors.New("imapserver: Log, Accounts and Auth must be set")
+	}
+	if opts.Canonical == nil {
+		opts.Canonical = func(a smtp.Address) smtp.Address { return a }
 	}
 	if opts.CIDs == nil {
 		opts.CIDs = cid.NewCounter(time.Now())

@@ -341,7 +341,7 @@ func (a *Account) reserve(takes amounts, noQuota bool, mailbox, key string) (ema
 	if a.closing || a.refused.Load() {
 		return 0, 0, 0, ErrNoAccount
 	}
-	if err := a.checkQuota(takes.size); err != nil && !noQuota {
+	if err := a.checkQuota(1, takes.size); err != nil && !noQuota {
 		return 0, 0, 0, err
 	}
 	if _, ok := a.keys[key]; ok && key != "" {

@@ -89,6 +89,11 @@ func (a *Account) Stage(ctx context.Context, size int64, r io.Reader) (*Staged, 
 	if err := a.CheckQuota(size); err != nil {
 		return nil, err
 	}
+	return a.StageOf(ctx, size, r)
+}
+
+// StageOf is Stage for who has asked for the quota himself, with CheckQuotaOf.
+func (a *Account) StageOf(ctx context.Context, size int64, r io.Reader) (*Staged, error) {
 	if err := a.dir.CheckRoom(size); err != nil {
 		return nil, err
 	}

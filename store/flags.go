@@ -53,7 +53,7 @@ func (f Flags) Names() []string {
 }
 
 // ParseFlag returns the bit for the name of a system flag in any case, and
-// whether there is one. "NonJunk" and "Junk" are what Thunderbird writes.
+// whether there is one. "NonJunk", "NotJunk" and "Junk" are what mail programs write, as Thunderbird.
 func ParseFlag(name string) (Flags, bool) {
 	for i, n := range flagNames {
 		if strings.EqualFold(n, name) {
@@ -61,7 +61,7 @@ func ParseFlag(name string) (Flags, bool) {
 		}
 	}
 	switch {
-	case strings.EqualFold(name, "nonjunk"):
+	case strings.EqualFold(name, "nonjunk"), strings.EqualFold(name, "notjunk"):
 		return FlagNotJunk, true
 	case strings.EqualFold(name, "junk"):
 		return FlagJunk, true

@@ -30,17 +30,23 @@ func limitOf(limit func(account string) int64, account string) int64 {
 // CheckQuota returns ErrOverQuota if one more message, of size bytes, would pass a
 // limit of the account.
 func (a *Account) CheckQuota(size int64) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.checkQuota(size)
+	return a.CheckQuotaOf(1, size)
 }
 
-// checkQuota is CheckQuota with a.mu held.
-func (a *Account) checkQuota(size int64) error {
-	if q := a.quota(); q > 0 && a.size+a.reserved.size+size > q {
+// CheckQuotaOf is CheckQuota for n more messages with size more bytes together. Both
+// can be below 1 if others go with it: then it is fine.
+func (a *Account) CheckQuotaOf(n, size int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.checkQuota(n, size)
+}
+
+// checkQuota is CheckQuotaOf with a.mu held.
+func (a *Account) checkQuota(n, size int64) error {
+	if q := a.quota(); q > 0 && size > 0 && a.size+a.reserved.size+size > q {
 		return ErrOverQuota
 	}
-	if q := a.quotaMessages(); q > 0 && a.messages-a.rejects.count+a.reserved.count >= q {
+	if q := a.quotaMessages(); q > 0 && n > 0 && a.messages-a.rejects.count+a.reserved.count+n > q {
 		return ErrOverQuota
 	}
 	return nil

@@ -119,11 +119,8 @@ func (a *Account) SentHours(ctx context.Context, from int64) (hours []SentHour, 
 // already.
 func (a *Account) RecordSent(ctx context.Context, to []SentTo, hours []SentHour, from int64) error {
 	return a.Update(ctx, func(tx *Tx) error {
-		tx.touch()
-		for _, s := range withDomains(to) {
-			if err := recordSentTo(tx, s); err != nil {
-				return fmt.Errorf("recording recipient: %w", err)
-			}
+		if err := tx.RecordSent(to); err != nil {
+			return err
 		}
 		for _, h := range hours {
 			if err := recordSentHour(tx, h); err != nil {
@@ -135,6 +132,17 @@ func (a *Account) RecordSent(ctx context.Context, to []SentTo, hours []SentHour,
 		}
 		return nil
 	})
+}
+
+// RecordSent adds addresses to those known, as Account.RecordSent does.
+func (tx *Tx) RecordSent(to []SentTo) error {
+	tx.touch()
+	for _, s := range withDomains(to) {
+		if err := recordSentTo(tx, s); err != nil {
+			return fmt.Errorf("recording recipient: %w", err)
+		}
+	}
+	return nil
 }
 
 // withDomains adds rows for the domains of addresses. Each is there once, with

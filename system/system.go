@@ -473,9 +473,10 @@ func (s *System) makeServers(context.Context) error {
 		Log: s.log, Accounts: s.accounts, Auth: s.auth, CIDs: s.cids, Registerer: s.registry, Panicked: s.panics.In("imapserver"),
 		Connections: ratelimit.NewConnections(connectionRate, connectionOpen, exempt),
 		Pedantic:    pedantic, Version: s.opts.Version, Grace: s.opts.Grace,
-		AdminURI: "mailto:postmaster@" + s.current().Static.Hostname,
-		Inboxes:  func(account string) []string { return s.current().Inboxes(account) },
-		Disabled: func(account string) []string { return s.current().IMAPDisabled(account) },
+		Canonical: func(a smtp.Address) smtp.Address { return s.current().Canonical(a) },
+		AdminURI:  "mailto:postmaster@" + s.current().Static.Hostname,
+		Inboxes:   func(account string) []string { return s.current().Inboxes(account) },
+		Disabled:  func(account string) []string { return s.current().IMAPDisabled(account) },
 	})
 	if err != nil {
 		return err
