@@ -38,10 +38,12 @@ func TestModel(t *testing.T) {
 			for at := worker * worldSteps; at < *modelSteps && time.Now().Before(until); at += workers * worldSteps {
 				n := min(worldSteps, *modelSteps-at)
 				seed := seed + uint64(at/worldSteps)
-				if f := r.try(newSteps(seed, n)); f != nil {
+				f := r.try(newSteps(seed, n))
+				if f != nil {
 					t.Fatalf("run with -args -model.seed=%d -model.steps=%d: %v", seed, n, r.shrink(f))
 				}
 			}
+			t.Logf("%d times up to %d steps", r.runs, worldSteps)
 		})
 	}
 }
