@@ -48,7 +48,7 @@ func (r *searcher) scan(ctx context.Context, m matcher, uids []store.UID) ([]sto
 		select {
 		case <-done:
 			if sc.panicked != nil {
-				panic(sc.panicked) // In the session, which recovers.
+				panic(sc.panicked) //nolint:forbidigo // It is raised again in the session, which recovers.
 			}
 			return slices.Concat(sc.found...), sc.err
 		case <-tick.C:
