@@ -307,7 +307,7 @@ func exists(elem ...string) bool {
 func (v *verifier) accounts(ctx context.Context) error {
 	opts := store.Options{Dir: v.data, Log: discard(), Removed: v.removed}
 	if v.config != nil {
-		opts.QuotaSize = v.config.QuotaSize
+		opts.QuotaSize, opts.QuotaMessages = v.config.QuotaSize, v.config.QuotaMessages
 	}
 	if !exists(v.data, "accounts") {
 		v.problem("accounts", "all mail is missing", mendBackup, "the directory of accounts is missing")
