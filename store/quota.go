@@ -43,7 +43,7 @@ func (a *Account) CheckQuotaOf(n, size int64) error {
 
 // checkQuota is CheckQuotaOf with a.mu held.
 func (a *Account) checkQuota(n, size int64) error {
-	if q := a.quota(); q > 0 && size > 0 && a.size+a.reserved.size+size > q {
+	if q := a.quota(); q > 0 && grows(n, size) && a.size+a.reserved.size+size > q {
 		return ErrOverQuota
 	}
 	if q := a.quotaMessages(); q > 0 && n > 0 && a.messages-a.rejects.count+a.reserved.count+n > q {
@@ -58,7 +58,7 @@ func (tx *Tx) checkQuota(n, size int64) error {
 	tx.a.mu.Lock()
 	reserved := tx.a.reserved
 	tx.a.mu.Unlock()
-	if q := tx.a.quota(); q > 0 && size > 0 && tx.row.quotaSize()+reserved.size+size > q {
+	if q := tx.a.quota(); q > 0 && grows(n, size) && tx.row.quotaSize()+reserved.size+size > q {
 		return ErrOverQuota
 	}
 	if q := tx.a.quotaMessages(); q > 0 && tx.messages-tx.row.Rejects+reserved.count+n > q {
@@ -66,6 +66,10 @@ func (tx *Tx) checkQuota(n, size int64) error {
 	}
 	return nil
 }
+
+// grows says whether n more messages with size more bytes need room. The size of one
+// that is still to come can be 0: not known.
+func grows(n, size int64) bool { return size > 0 || n > 0 && size == 0 }
 
 // Usage returns what the account has and may have.
 func (a *Account) Usage() Usage {
