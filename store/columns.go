@@ -393,7 +393,7 @@ func (sc *sharedColumn) fillPart(ctx context.Context, a *Account, c *Column, uid
 	return a.ViewContent(ctx, func(tx *Tx) error {
 		for _, e := range entries {
 			st, err := tx.Structure(e.EmailID)
-			known := true
+			var known bool
 			switch {
 			case errors.Is(err, ErrExpunged):
 				known = false
