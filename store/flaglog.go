@@ -81,8 +81,8 @@ func (w *writer) logFlags(group []*update) (rest []*update) {
 		}
 	}
 	err := l.write(w.ctx)
-	if errors.Is(err, journal.ErrRoom) {
-		return group
+	if err != nil && !errors.Is(err, journal.ErrFailed) {
+		return group // The record is not in the journal.
 	}
 	for _, u := range logged {
 		u.err = err
@@ -100,7 +100,7 @@ func (w *writer) canLog() bool {
 	full := a.flagged >= flagsEnoughTotal
 	untold := slices.ContainsFunc(a.pending, func(it *item) bool { return it.isFlags() && !it.told })
 	a.mu.Unlock()
-	if failing {
+	if failing || a.dir.CheckRoom(0) != nil { // The journal waits for room, for long.
 		return false
 	}
 	return !full && !untold || w.settle() == nil
